@@ -11,6 +11,7 @@ from pathlib import Path
 from ..console import print_stderr
 from ..experiments import reading, recipes, reproduce, study
 from ..experiments.study import Outcome, folder_of
+from ..experiments.tables import layers_with
 from ..signals import exit_code
 from ..storage.atomic import expanded
 from ..text import lines_of, terminal_width, wrap
@@ -105,6 +106,6 @@ def _draw(folder: Path, outcomes: Sequence[Outcome], recipe: recipes.Recipe) -> 
     results = reproduce.results_of(outcomes)
     again = f"the numbers are in {folder / 'curves.csv'}, and the same command draws it again"
     drawn = pictures.draw(folder / CURVES, lambda figures: figures.learning_curves(results, recipe.title), again)
-    if any(one.experiment.targets for one in results):
+    if any(layers_with(row, "target_size") for one in results for row in one.history):
         pictures.draw(folder / TARGETS, lambda figures: figures.target_curves(results, recipe.title), again)
     return drawn

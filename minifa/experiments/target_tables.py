@@ -57,7 +57,8 @@ def rows_of(summary: Sequence[Row], outcomes: Sequence[Outcome]) -> list[Row]:
 def _angles(histories: Sequence[History]) -> Row:
     """Means over seeds of the angles; those that no seed has are left out."""
     means = {}
-    for layer in layers_with(histories[0][0], "target_size")[:-1]:
+    measured = (layers_with(row, "target_size") for history in histories for row in history)
+    for layer in max(measured, key=len)[:-1]:  # outputs of zero, as of initial weights of zero, have no size
         for quantity, epoch in ANGLES.values():
             column = f"{layer}.{quantity}"
             known = [history[epoch][column] for history in histories if column in history[epoch]]

@@ -62,7 +62,6 @@ class Pass:
     """
 
     inputs_checked = False  # whether the network has checked what each layer receives in this pass
-    keep = True
 
     def __init__(
         self, training: bool = False, step: int = 0, update_statistics: bool | None = None, keep: bool = True
@@ -72,8 +71,7 @@ class Pass:
         self.update_statistics = (
             training if update_statistics is None else check_bool(update_statistics, "update_statistics")
         )
-        if keep is not True:
-            self.keep = check_bool(keep, "keep")
+        self.keep = check_bool(keep, "keep")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -76,7 +76,7 @@ class Rule(Constructed, HtmlRepr):
     paper = ""
     needs = ""  # what a physical implementation (brain, hardware) must provide
     crosses_weights = True  # False if `feedback` is always None: only layers that `teaches` names get errors
-    B_corresponds_to_W = True  # whether B[name] takes the place of that layer's W; False: of no weight (direct rules)
+    B_corresponds_to_W = True  # whether B[name] takes the place of that layer's W; default: as crosses_weights
     one_backward_pass = True  # whether an update is one backward pass, comparable with backpropagation's
     statistics: tuple[str, ...] = ("/start_norm",)  # endings of names in `memory` that are no feedback, as counted
     weight_decay = 0.0  # the optimizer's default in `minifa.experiments`: some rules need it to align
@@ -95,6 +95,8 @@ class Rule(Constructed, HtmlRepr):
         cls.feedback_learns = cls.parameters is not Rule.parameters or cls.update_feedback is not Rule.update_feedback
         cls.overrides_teach = cls.teach is not Rule.teach
         cls.constrains = cls.constrain is not Rule.constrain
+        if "crosses_weights" in vars(cls):
+            cls.B_corresponds_to_W = vars(cls).get("B_corresponds_to_W", cls.crosses_weights)
         if "predict" in vars(cls):
             raise TypeError(
                 f"{cls.__name__} must override predict_batch(self, net, x) instead of predict: every evaluation, in "
@@ -428,7 +430,7 @@ class Rule(Constructed, HtmlRepr):
         self._B.update(matrices)
         self._versions = {layer.name: layer.version for layer in self.net or ()}
 
-    def stored_matrix(self, layer: Weighted) -> Array:
+    def stored_matrix(self, layer: Layer) -> Array:
         """The matrix in `memory` for this layer. Raises RuntimeError if the rule is not attached to its network."""
         if layer.name not in self.memory:
             raise RuntimeError(

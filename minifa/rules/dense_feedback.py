@@ -50,7 +50,7 @@ class Dense(Rule):
     equation = "delta_l = sum_k delta_k B_lk^T, later k"
     paper = "source unverified"
     needs = "a fixed path from every later layer to every earlier one"
-    crosses_weights = B_corresponds_to_W = False
+    crosses_weights = False
 
     def draw(self, net: Network) -> None:
         taught = taught_layers(net.layers, net.output_layer, PLACES["activation"])

@@ -125,7 +125,6 @@ class DDTP(TargetRule):
     paper = "Meulemans et al. 2020"
     needs = "noise at one layer at a time, and the change of the outputs at every layer"
     update_equation = UPDATE.format(symbol="Q", change="(y' - y) @ Q.T")
-    B_corresponds_to_W = False
 
     def __init__(
         self,
@@ -151,9 +150,10 @@ class DDTP(TargetRule):
     def target_of(self, i: int) -> Array:
         end, top = self.blocks[i].end.name, self.blocks[-1].end.name
         h, step = self.heard[end], (self.sent[top] - self.heard[top]).reshape(len(self.heard[top]), -1)
-        return h + matmul(step, self.memory[end].T).reshape(h.shape)
+        return h + matmul(step, self.stored_matrix(self.blocks[i].end).T).reshape(h.shape)
 
     def update_feedback(self, net: Network) -> None:
+        self.require(self.output)
         for name, k in itertools.product(self.memory, range(self.steps)):
             self.learn_map(name, f"{name}/{k}", net.step)
 

@@ -58,6 +58,7 @@ class FWDTP(TracedMaps, TargetRule):
     equation = "t = h + g(t_above) - g(h_above), B of g fixed"
     paper = "Shibuya et al. 2023"
     needs = "a fixed feedback path that carries targets, used twice: for the target and for the activity"
+    B_corresponds_to_W = True  # it carries targets
     forms: tuple[str, ...] = FORMS
 
     def __init__(self, seed: int = 0, eta: float = 0.1, g: str = "last") -> None:
@@ -76,7 +77,7 @@ class FWDTP(TracedMaps, TargetRule):
     def send(self, i: int, y: Array) -> Array:
         """g of block i."""
         block = self.blocks[i]
-        return send_down(block, self.blocks[i - 1], y, self.memory[block.layer.name], self.g, self)
+        return send_down(block, self.blocks[i - 1], y, self.stored_matrix(block.layer), self.g, self)
 
     def target_of(self, i: int) -> Array:
         above, h = self.blocks[i + 1].end.name, self.heard[self.blocks[i].end.name]
@@ -134,6 +135,7 @@ class DTP(FWDTP):
         self.steps = check_int(steps, "steps")
 
     def update_feedback(self, net: Network) -> None:
+        self.require(self.output)
         for i in self.sends():
             for k in range(self.steps):
                 self.learn_map(i, f"{self.blocks[i].layer.name}/{k}", net.step)

@@ -45,7 +45,7 @@ class Direct(Rule):
     Subclasses set `F` in `draw` and implement `signal`.
     """
 
-    crosses_weights = B_corresponds_to_W = False
+    crosses_weights = False
     broadcast = "e"  # the signal in equations
     recompute = False
 

@@ -13,7 +13,8 @@ multiplied by f' once (one of their scripts does so twice for all rules but di).
 
 The circuit reaches the steady state if its `stability` number is negative. With M = W it always does. With M = W_0 it
 does before W moves. With a random M and weights of variance 1 / fan_in it needs a leak of about 1 or more: `attach`
-refuses weights M with which no circuit would reach the computed B. While W moves, stability is not checked again.
+refuses weights M with which no circuit would reach the computed B. After the first update of W stability is not
+checked again, not even when the rule is attached, as to a network that was saved.
 
 A large leak gives the direction of backpropagation, B = W / leak; a small one, a layer by itself, that of Gauss-Newton.
 Compare leak with the squared singular values of W. For a convolution neither equation inverts the map: patches overlap.
@@ -148,10 +149,10 @@ def with_leak(A: Array, leak: float) -> Array:
 
 
 def stable_draw(rule: DI, layer: Weighted) -> Array:
-    """Draw M of this layer. Raises ValueError if the circuit does not settle with it."""
+    """Draw M of this layer. Raises ValueError if the circuit does not settle with it and with W before training."""
     M = rule.draw_matrix(layer)
     number = stability(layer.W, M, rule.leak)
-    if number >= 0:
+    if number >= 0 and rule.net is not None and rule.net.step == 0:
         raise ValueError(
             f"the circuit of {layer} does not settle with random feedback weights: its stability number is "
             f"{number:.2g} and must be below 0. Increase the option leak, {rule.leak}, or use weights='live'"

@@ -16,7 +16,7 @@ weights Q_l (units, n_out) are learned or computed:
 Meulemans, Tristany Farinha, Garcia Ordonez, Vilimelis Aceituno, Sacramento & Grewe 2021, "Credit assignment in neural
 networks through deep feedback control": its closed form (DFC-SSA). u solves the controller's equation linearised at the
 forward pass; then the network runs once with this u. In their code the controller is also simulated, feedback learns
-before training starts, and learning rates are divided by eta. The factor 1 + leak is ours: a network of one layer then
+before training starts, and learning rates are divided by eta. The factor 1 + leak is ours: a network of one Linear then
 receives e for every leak, and learning rates of backpropagation can be used. The output layer learns from u, too.
 
 In a linear net with Q = J^T leak slides the errors from the smallest change of all activities that reaches the target
@@ -59,7 +59,7 @@ class Control(Rule):
         free, controlled: the outputs f_l(v_l - u @ Q_l.T) and f_l(v_l) of the last pass, by the name of layer W_l.
     """
 
-    crosses_weights = B_corresponds_to_W = False
+    crosses_weights = False
     one_backward_pass = False
     accepts = "networks of Linear layers and activations"
     gives_output_error = False
@@ -124,7 +124,7 @@ class DFC(Control):
         ValueError: an option outside its range; at `attach`, a weighted layer that is not Linear, or a layer after the
             first of them that sends no targets; in a pass, an ill-conditioned J Q + leak I.
 
-    In one layer u is -eta n e / (1 + leak), so that the error is backpropagation's, e = 2 - 3:
+    In one Linear u is -eta n e / (1 + leak), so that the error is backpropagation's, e = 2 - 3:
 
     >>> net = mf.Network([mf.Linear(1, 1)])
     >>> net["linear1"].W, x, y = mf.asarray([[2.0]]), mf.asarray([[1.0]]), mf.asarray([[3.0]])

@@ -53,7 +53,7 @@ class PEPITA(Rule):
     equation = "delta = (h(x) - h(x + e F^T)) / n"
     paper = "Dellaferrera & Kreiman 2022"
     needs = "a second forward pass, and the error at the input; no backward path at all"
-    crosses_weights = B_corresponds_to_W = False
+    crosses_weights = False
     one_backward_pass = False
 
     def __init__(self, seed: int = 0, scale: float = 0.05, output: str = "first") -> None:

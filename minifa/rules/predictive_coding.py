@@ -183,8 +183,6 @@ class PC(PredictiveCoding):
 
     def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
         equation, names = super().teach_equation(layer)
-        return (
-            (equation, names)
-            if self.beta is None
-            else ("delta = (mu - x) / (n * beta)", {**names, "beta": "rule.beta"})
-        )
+        if self.beta is None:
+            return equation, names
+        return "delta = (mu - x) / (n * beta)", {**names, "beta": "rule.beta"}

@@ -120,14 +120,17 @@ def test_a_network_asked_for_the_input_s_error_sends_it_through_frozen_layers():
 
 
 @pytest.mark.usefixtures("engine")
-def test_unfrozen_layers_learn_again_once_a_rule_is_attached_again():
+@pytest.mark.parametrize(
+    "description, layer", [("fa", "Linear 'linear2'"), ("dtp", "Linear 'linear2'"), ("ddtp", "Tanh 'tanh1'")]
+)
+def test_unfrozen_layers_learn_again_once_a_rule_is_attached_again(description, layer):
     net = Network([Linear(4, 4), Tanh(), Linear(4, 4), Tanh(), Linear(4, 3)], seed=0)
     net.freeze("linear1")
-    rule, loss, optimizer = mf.rules.FA(seed=0).attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(0.1)
+    rule, loss, optimizer = mf.rules.make(description).attach(net), mf.SoftmaxCrossEntropy(), mf.SGD(0.1)
     x, y = inputs((4,)), np.array([0, 1, 2])
     update(net, rule, x, y, loss, optimizer)
     net.unfreeze("linear1")
-    with pytest.raises(RuntimeError, match="has no matrix for Linear 'linear2': .* again after net.unfreeze"):
+    with pytest.raises(RuntimeError, match=f"has no matrix for {layer}: .* again after net.unfreeze"):
         rule.gradients(net, x, y, loss)
     before = net.state()
     update(net, rule.attach(net), x, y, loss, optimizer)

@@ -207,6 +207,9 @@ def test_missing_preparation_is_reported():
         make("fa").feedback(net["linear2"])
     with pytest.raises(RuntimeError, match="has not computed a batch yet"):
         make("drtp").attach(net).signal()
+    for learned in ("direct_kolen_pollack", "dtp", "ddtp"):
+        with pytest.raises(RuntimeError, match="has not computed a batch yet"):
+            mf.SGD(0.1).step(net, make(learned).attach(net))
 
 
 @pytest.mark.parametrize("size, rule", [("fa", "fa:conv=dense"), ("dense", "dense")])

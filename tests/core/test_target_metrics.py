@@ -6,30 +6,17 @@ import math
 
 import numpy as np
 import pytest
+from checks import Invertible
 
 import minifa as mf
 from minifa import Flatten, Linear, Network, ReLU, Tanh
 from minifa.jacobians import jacobians
-from minifa.layers.activations import Activation
 from minifa.metrics import angle, mean_angle
 from minifa.rules import BP, make
 from minifa.target_metrics import feedback_conditions, gauss_newton, minimum_norm, target_alignment
 from minifa.testing.examples import CHAIN_RULES, batch, chain, mlp, network, small_convnet
 
 CE = mf.SoftmaxCrossEntropy()
-
-
-class Invertible(Activation):
-    """f(x) = x + tanh(x) / 2."""
-
-    kind = "invertible"
-    slope_of_input = True
-
-    def f(self, y, x):
-        y[...] = x + np.tanh(x) / 2
-
-    def times_slope(self, below, delta, x):
-        below[...] = delta * (1.5 - np.tanh(x) ** 2 / 2)
 
 
 def inverse(y):

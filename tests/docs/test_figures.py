@@ -698,6 +698,32 @@ def arrows(figure, colour):
     ]
 
 
+def test_a_user_defined_direct_rule_broadcasts_its_matrices():
+    """Of no weight, although the matrix of linear2 has the shape of its W."""
+
+    class Direct(mf.rules.Rule):
+        equation, crosses_weights = "delta = e F^T", False
+
+        def draw(self, net):
+            self._B |= {name: mf.asarray(np.ones((net[name].W.shape[1], 3))) for name in ("linear1", "linear2")}
+
+        def teaches(self, layer):
+            return layer.name in self._B
+
+        def teach(self, layer, delta):
+            return self.error @ self._B[layer.name].T if self.teaches(layer) else delta
+
+        def feedback(self, layer):
+            return None
+
+    net = Network([Linear(4, 3), ReLU(), Linear(3, 3), ReLU(), Linear(3, 3)])
+    rule = Direct().attach(net)
+    drawn = words(figures.broadcast(net, rule))
+    assert "linear1   $F$  3 × 3" in drawn and "target, " not in drawn
+    aligned = mf.metrics.alignment(net, rule, mf.asarray(np.eye(4)), [0, 1, 2, 0], CE)
+    assert aligned["linear2"]["weight_angle"] is None
+
+
 def test_a_layerwise_rule_steps_down_and_a_direct_rule_broadcasts():
     net = Network([Linear(4, 5), ReLU(), Linear(5, 6), ReLU(), Linear(6, 3)])
     layerwise = arrows(figures.broadcast(net, mf.rules.FA().attach(net)), figures.COLOURS[1])

@@ -18,7 +18,8 @@ import pytest
 
 from minifa import checkpoints, cli, data, figures
 from minifa.checkpoints import CheckpointError
-from minifa.experiments import Experiment, recipes, reproduce, resume, run, run_folder, study
+from minifa.experiments import Experiment, recipes, reproduce, resume, run, run_folder, study, target_tables
+from minifa.training import History
 
 TABLE = """
 title = "A table of the exclusive or"
@@ -140,6 +141,26 @@ def test_the_table_of_targets(tmp_path, monkeypatch, capsys):
     assert line[4:8] == ["-"] * 4
     (line,) = (line for line in lines if line[:1] == ["fa"] and len(line) == 7)
     assert line[2:6] == [f"{float(fa[key]):.0f}" for key in fa if key.startswith("tanh1")]
+
+
+def test_rules_without_targets_have_no_picture_of_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = TABLE.partition("[[row]]")[0].replace("epochs = 4", "epochs = 1\ntargets = true")
+    Path("table.toml").write_text(text + '[[row]]\nname = "out"\nset = { rule = "weight_perturbation" }')
+    assert cli.main(["reproduce", "table.toml", "--out", "out", "--jobs", "1", "--quiet"]) == 0
+    assert not Path("out/targets.png").exists() and "could not be drawn" not in capsys.readouterr().err
+
+
+def test_the_table_of_targets_leaves_out_the_output_layer_of_initial_weights_of_zero(tmp_path):
+    """Its outputs are zero then, and have no size in the first row."""
+    task = study.Task(Experiment(data="xor", model="tiny", targets=True), tmp_path / "run", name="bp")
+    history = History([{"epoch": 0, "tanh1.gn_angle": 30.0, "tanh1.target_size": 0.1, "linear2.bp_angle": 0.0}])
+    history.append({"epoch": 1, "tanh1.gn_angle": 20.0, "tanh1.target_size": 0.1, "linear2.target_size": 0.1})
+    (tmp_path / "run").mkdir()
+    history.save_csv(tmp_path / "run" / "history.csv")
+    outcome = study.Outcome(task, {"score": 0.5})
+    (row,) = target_tables.rows_of([{"row": "bp", "rule": "bp", "seeds": 1, "mean": 50.0}], [outcome])
+    assert row["tanh1.gn_angle.end"] == 20.0 and not any(key.startswith("linear2") for key in row)
 
 
 def test_the_accuracy_of_every_class_is_recorded(tmp_path):

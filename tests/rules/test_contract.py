@@ -101,7 +101,7 @@ def test_the_layers_with_targets(description, names):
 
 
 def test_the_targets_of_backpropagation_are_one_step_down_the_loss_of_each_example(float64):
-    """T15: t = h - n delta."""
+    """t = h - n delta."""
     net = mlp()
     rule, (x, y) = BP().attach(net), batch(shape=(4,))
     rule.gradients(net, x, y, CE)

@@ -11,6 +11,7 @@ import numpy as np
 
 import minifa as mf
 from minifa import Linear, Network
+from minifa.layers.activations import Activation
 from minifa.testing.examples import batch, network_for
 
 HALF = mf.HalfSquaredError()
@@ -32,6 +33,19 @@ def gradients(net: Network, rule: Any, x: Any, y: Any, loss: Any = HALF) -> dict
 
 def linear_net(*sizes: int, init: str = "he_normal") -> Network:
     return Network([Linear(a, b, bias=False, init=init) for a, b in zip(sizes, sizes[1:], strict=False)])
+
+
+class Invertible(Activation):
+    """f(x) = x + tanh(x) / 2."""
+
+    kind = "invertible"
+    slope_of_input = True
+
+    def f(self, y: np.ndarray, x: np.ndarray) -> None:
+        y[...] = x + np.tanh(x) / 2
+
+    def times_slope(self, below: np.ndarray, delta: np.ndarray, x: np.ndarray) -> None:
+        below[...] = delta * (1.5 - np.tanh(x) ** 2 / 2)
 
 
 def toeplitz(layer: Any, B: np.ndarray, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> np.ndarray:

@@ -89,6 +89,29 @@ def test_every_rule_is_rebuilt_and_goes_on_with_the_same_bits(description, tmp_p
     assert_same_bits(bits(rule.B), bits(its_rule.B))
 
 
+@pytest.mark.parametrize("description", ["pbp", "di:weights=random"])
+def test_a_rule_that_refuses_the_weights_at_the_start_is_rebuilt_with_the_saved_ones(description, tmp_path):
+    net = mf.Network(
+        [mf.Linear(4, 5), mf.Tanh(), mf.Linear(5, 3, init="zero" if description == "pbp" else "he_normal")]
+    )
+    with pytest.raises(ValueError, match="ill-conditioned|does not settle"):
+        mf.rules.make(description).attach(net)
+    net["linear2"].W = 0.01 * np.random.default_rng(0).standard_normal((5, 3))
+    rule = mf.rules.make(description).attach(net)
+    net.save(tmp_path / "net.npz", rule)
+    assert_same_bits(bits(mf.load(tmp_path / "net.npz")[1].B), bits(rule.B))
+
+
+def test_weights_that_have_become_unstable_are_rebuilt(tmp_path):
+    net = network_for("di")
+    rule = mf.rules.DI(leak=8.0, weights="random").attach(net)
+    net["linear2"].W = -9 * rule.memory["linear2"]
+    assert mf.rules.dynamic_inversion.stability(net["linear2"].W, rule.memory["linear2"], 8.0) > 0
+    update(net, rule, mf.SGD(1e-6))
+    net.save(tmp_path / "net.npz", rule)
+    assert_same_bits(bits(mf.load(tmp_path / "net.npz")[1].B), bits(rule.B))
+
+
 def test_a_network_is_rebuilt_on_the_backend(engine, tmp_path):
     net = small_convnet()
     rule = mf.rules.USF(seed=1).attach(net)
