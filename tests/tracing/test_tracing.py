@@ -159,7 +159,7 @@ def test_the_targets_are_in_the_trace_of_a_rule_with_targets(description, float6
         np.testing.assert_allclose(t, targets[name], rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(moment.terms["ratio"], np.linalg.norm(t - h) / np.linalg.norm(h), rtol=1e-9)
         np.testing.assert_allclose(moment.terms["delta"], (h - t) / (len(x) * rule.eta), rtol=1e-9, atol=1e-12)
-        assert {"h", "t"} <= moment.terms.keys() and moment.why.startswith("The local error")
+        assert {"h", "t"} <= moment.terms.keys() and moment.why.startswith("The target of the layer's output")
 
 
 def test_the_way_of_a_target_down_its_maps_and_their_update_are_shown(float64):
