@@ -71,7 +71,7 @@ class Pass:
         self.update_statistics = (
             training if update_statistics is None else check_bool(update_statistics, "update_statistics")
         )
-        self.keep = check_bool(keep, "keep")
+        self.keep = keep is True or check_bool(keep, "keep")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

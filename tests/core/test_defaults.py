@@ -80,6 +80,12 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.LDRL(), {**NOISY_MAPS, "g": "gated", "rate": 0.05}),
     (lambda: rules.DRL(), {**NOISY_MAPS, "g": "linear", "rate": 0.5, "decay": 1e-3}),
     (lambda: rules.DDTP(), {**NOISY_MAPS, "rate": 0.2, "decay": 1e-3}),
+    (lambda: rules.DI(), {"leak": 0.1, "weights": "live"}),
+    (lambda: rules.PBP(), {}),
+    (lambda: rules.DFC(), {"eta": 0.1, "leak": 0.1, "weights": "learned", "rate": 0.02, "sigma": 0.01}),
+    (lambda: rules.ZIL(), {"gamma": 1}),
+    (lambda: rules.PC(), {"gamma": 0.1, "steps": 20, "beta": None}),
+    (lambda: rules.DualProp(), {"alpha": 0.5, "beta": 0.1}),
     (lambda: rules.DirectKolenPollack(0, "activation", "gaussian", 0.5, True), DIRECT),
     (lambda: rules.DFA(0, "activation", "gaussian", 0.5, True, True), {**DIRECT, "shared": True}),
 ]
