@@ -180,7 +180,7 @@ RULES = [
 ]
 
 # Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them
-# that do not accept a convolution, tested in `mlp`. Their further options are tested with their formulas in tests/rules.
+# that do not accept a convolution, tested in `mlp`. Their other options are tested with their formulas in tests/rules.
 CHAIN_RULES = ["fwdtp", "dtp", "tp", "ldrl", "drl", "ddtp", "zil", "pc:steps=4", "dualprop"]
 LINEAR_RULES = ["di", "di:weights=initial", "pbp", "dfc"]
 
