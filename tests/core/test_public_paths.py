@@ -15,11 +15,11 @@ import standin
 from conftest import CUPY, install
 
 import minifa as mf
-from minifa import backend, metrics
+from minifa import backend, jacobians, linalg, metrics
 from minifa.layers import windows
 from minifa.layers.local_response_norm import response_plain
 from minifa.layers.pooling import pool_plain, unpool_max_plain
-from minifa.rules import BP, RULES, make
+from minifa.rules import BP, RULES, dynamic_inversion, feedback_control, make
 from minifa.testing.examples import batch, small_convnet
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -35,6 +35,12 @@ def attach(rule, net=None):
 
 def images_without_a_shape():
     return mf.Network([mf.Conv2d(2, 3, 3), mf.ReLU(), mf.Conv2d(3, 3, 3), mf.ReLU(), mf.Flatten(), mf.Linear(9, 2)])
+
+
+def images():
+    return mf.Network(
+        [mf.Conv2d(1, 2, 1), mf.ReLU(), mf.Conv2d(2, 1, 1), mf.Flatten(), mf.Linear(4, 2)], input_shape=(2, 2, 1)
+    )
 
 
 REFUSED = {
@@ -87,6 +93,37 @@ REFUSED = {
     ),
     "pepita, an unknown input": (lambda: attach("pepita", images_without_a_shape()), "create the network with"),
     "a perturbation of nothing": (lambda: make("weight_perturbation:sigma=0"), "sigma must be above 0"),
+    "targets through dropout": (
+        lambda: attach("fwdtp", mf.Network([mf.Linear(2, 2), mf.Dropout(0.5), mf.Linear(2, 2)])),
+        "can send no target through Dropout",
+    ),
+    "dualprop, a weight above 1": (lambda: make("dualprop:alpha=2"), "alpha must be from 0 to 1"),
+    "di, a convolution": (lambda: attach("di", images()), "cannot invert Conv2d 'conv2'"),
+    "di, a circuit that does not settle": (
+        lambda: attach("di:weights=random,leak=1e-9", mf.Network([mf.Linear(9, 9), mf.Linear(9, 9)])),
+        "does not settle",
+    ),
+    "dfc, a convolution": (lambda: attach("dfc", images()), "accepts networks of Linear layers"),
+    "a circuit of two shapes": (
+        lambda: dynamic_inversion.stability(np.ones((2, 2)), np.ones((3, 2)), 1.0),
+        "matrices of the same shape",
+    ),
+    "a circuit without numbers": (
+        lambda: dynamic_inversion.stability(np.ones((2, 2)), np.full((2, 2), np.nan), 1.0),
+        "finite numbers",
+    ),
+    "derivatives of examples that meet": (
+        lambda: jacobians.jacobians(
+            mf.Network([mf.Linear(3, 2), mf.BatchNorm(2), mf.Linear(2, 2)]), mf.asarray(np.ones((2, 3))), ["linear1"]
+        ),
+        "need independent examples",
+    ),
+    "the smallest step of no layer": (
+        lambda: mf.target_metrics.minimum_norm(
+            dense_net(), mf.asarray(np.ones((1, 3))), [0], mf.SoftmaxCrossEntropy(), []
+        ),
+        "at least one layer",
+    ),
     "examples that meet": (lambda: attach("node_perturbation", small_convnet()), "mixes the batch"),
     "product, an unknown matrix": (lambda: make("product:fixed=random"), "'gaussian', 'orthogonal' or"),
     "product, half a unit": (lambda: make("product:ratio=1.5"), "ratio must be an int"),
@@ -207,6 +244,12 @@ def test_missing_preparation_is_reported():
         make("fa").feedback(net["linear2"])
     with pytest.raises(RuntimeError, match="has not computed a batch yet"):
         make("drtp").attach(net).signal()
+    with pytest.raises(RuntimeError, match="has not computed a batch yet"):
+        make("fa").attach(net).targets  # noqa: B018
+    with pytest.raises(RuntimeError, match="not attached to this network"):
+        mf.target_metrics.feedback_conditions(net, make("fa"), x)
+    with pytest.raises(RuntimeError, match="not attached to a network"):
+        feedback_control.stability(make("dfc"), x)
     for learned in ("direct_kolen_pollack", "dtp", "ddtp"):
         with pytest.raises(RuntimeError, match="has not computed a batch yet"):
             mf.SGD(0.1).step(net, make(learned).attach(net))
@@ -443,3 +486,34 @@ def test_a_tensor_is_read_and_one_without_numbers_is_refused():
     assert mf.to_host(mf.asarray(Tensor([1.0, 2.0]))).tolist() == [1.0, 2.0]
     with pytest.raises(TypeError, match="cannot be read as numbers: no numbers"):
         mf.asarray(Tensor(None))
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["fwdtp:g=first", "di:weights=random,leak=20", "dfc:weights=product", "pc:steps=2,beta=0.5", "weight_perturbation"],
+)
+def test_options_of_rules_with_targets_give_activities_and_targets(description):
+    net, x = dense_net(), mf.asarray(np.linspace(-1, 1, 6).reshape(2, 3))
+    rule = make(description).attach(net)
+    rule.gradients(net, x, np.array([0, 1]), mf.SoftmaxCrossEntropy())
+    aligned = mf.target_metrics.target_alignment(net, rule, x, np.array([0, 1]), mf.SoftmaxCrossEntropy())
+    assert rule.activities.keys() == rule.targets.keys() == aligned.keys()
+    assert bool(aligned) == (description != "weight_perturbation")
+    layer = next(iter(rule.targets), "linear1")
+    assert isinstance(rule.teach_equation(net[layer])[0], str)
+    mf.SGD(lr=0.1).step(net, rule)
+    with pytest.raises(RuntimeError, match="the weights were updated after the last pass"):
+        rule.activities  # noqa: B018
+
+
+def test_systems_without_numbers_have_no_solution():
+    nothing = mf.asarray(np.full((2, 2), np.nan))
+    for found in (linalg.solve(nothing, nothing, "A", ""), linalg.pinv(nothing, "A", "")):
+        assert np.isnan(mf.to_host(found)).all() and found.shape == (2, 2)
+
+
+def test_the_angle_at_the_start_of_an_inverse_follows_from_the_shape():
+    net = mf.Network([mf.Linear(2, 8), mf.Linear(8, 4), mf.Linear(4, 4), mf.Linear(4, 2)])
+    angles = {name: make(name).attach(net).start_angle(net["linear2"]) for name in ("pbp", "di")}
+    assert angles["pbp"] == pytest.approx(45) and 0 < angles["di"] < 45
+    assert make("pbp").attach(net).start_angle(net["linear3"]) == 90.0
