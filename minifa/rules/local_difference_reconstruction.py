@@ -26,7 +26,7 @@ __all__ = ["LDRL"]
 
 from .blocks import caches_restored, run
 from .difference_targets import DTP
-from .way_back import LINEAR_IN_B, to_weights
+from .way_back import LINEAR_IN_B, curvature, to_weights
 
 
 class LDRL(DTP):
@@ -87,5 +87,5 @@ class LDRL(DTP):
             dv_x = to_weights(block, y + df, self.g, self) - v
             dv_y = to_weights(block, y + dy, self.g, self) - v
             u = layer.carry(dv_y, B)
-            m = (to_weights(block, dy, "linear", self) ** 2).sum() / layer.weight_shape[-1]
+            m = curvature(to_weights(block, dy, "linear", self)) / layer.weight_shape[-1]
         B += (2 * self.rate / m) * (layer.weight_gradient(dx, dv_x) - layer.weight_gradient(u, dv_y))
