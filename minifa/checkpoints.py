@@ -71,8 +71,7 @@ PARTS = {"network": "net", "rule": "rule", "optimizer": "optimizer"}  # part of 
 NOT_NEGATIVE = ("optimizer/square/", "optimizer/start/norm/")  # prefixes of arrays
 MISSING = "(none)"  # stands for a missing setting in messages
 EPOCH_PAUSE = 1.0  # seconds: shorter epochs are not all saved
-# Derived from other settings, text that may change between versions, or the arguments of the rule's last pass.
-DERIVED = {"update", "slots", "batch"}
+DERIVED = {"update", "slots"}  # derived from other settings, or text that may change between versions
 ADDED_LATER = {"schedule", "augmentation"}  # missing in checkpoints of the first version, and then not compared
 DEFAULTS = {"optimizer": {"decay_bias": True, "lr_factors": {}}}  # of settings that older checkpoints do not have
 CALLBACKS = "callbacks"  # prefix of the arrays of callbacks

@@ -50,7 +50,7 @@ class ActivityDifferences(Rule):
 
     def training_pass(self, net: Network, update_statistics: bool | None = None) -> Pass:
         listen = Listen(self.names, True, net.step, update_statistics)
-        self.heard, self.local = listen.outputs, {}
+        self.heard = listen.outputs
         return listen
 
     @quietly

@@ -26,14 +26,13 @@ __all__ = ["DDTP", "DRL"]
 import itertools
 import math
 
-from ..backend import Array, xp
+from ..backend import Array
 from ..network import Network
 from ..parallel.chunks import matmul
-from ..rng import generator, uniform
 from ..validation import check_between, check_int, check_positive
 from .blocks import caches_restored, run
 from .difference_targets import DTP
-from .direct import count_units, direct_sd
+from .direct import count_units, draw_direct
 from .target_rule import TargetRule
 from .way_back import LINEAR_IN_B, curvature, to_weights
 
@@ -170,9 +169,7 @@ def draw_matrices(rule: DDTP, net: Network) -> dict[str, Array]:
     """Draw the Q (units, n_out) of each taught layer, as for direct feedback alignment, into the rule's memory."""
     n_out = count_units(net.layers[-1])
     for layer in filter(rule.teaches, net.layers):
-        units, rng = count_units(layer), generator(rule.seed, "feedback", layer.name)
-        Q = uniform(rng, (units, n_out), direct_sd(units))
-        rule.memory[layer.name] = xp.asarray(Q.astype(net.dtype))
+        rule.memory[layer.name] = draw_direct(rule.seed, layer.name, count_units(layer), n_out, net)
     return rule.memory
 
 

@@ -140,9 +140,16 @@ class DFA(Direct):
 
     def _draw_matrix(self, name: str, units: int, n_out: int, net: Network) -> Array:
         """Draw F (units, n_out)."""
-        sd = direct_sd(units) if self.sd is None else self.sd
-        drawn = FAMILIES[self.family](generator(self.seed, "feedback", name), (units, n_out), sd)
-        return xp.asarray(drawn.astype(net.dtype))
+        return draw_direct(self.seed, name, units, n_out, net, self.sd, self.family)
+
+
+def draw_direct(
+    seed: int, name: str, units: int, n_out: int, net: Network, sd: float | None = None, family: str = "uniform"
+) -> Array:
+    """Draw a matrix (units, n_out) from the outputs to the layer of this name, with the options of `DFA`."""
+    sd = direct_sd(units) if sd is None else sd
+    drawn = FAMILIES[family](generator(seed, "feedback", name), (units, n_out), sd)
+    return xp.asarray(drawn.astype(net.dtype))
 
 
 def draw_matrices(rule: DFA, net: Network) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -44,11 +44,11 @@ from ..linalg import solve
 from ..losses import Loss
 from ..network import Network
 from ..parallel.chunks import matmul, with_one_thread
-from ..rng import gaussian, generator, uniform
 from ..validation import check_choice, check_positive, check_type
 from .base import Rule
 from .blocks import Block, blocks_of, run
-from .direct import direct_sd
+from .direct import draw_direct
+from .noise import white_noise
 
 
 class Control(Rule):
@@ -71,7 +71,6 @@ class Control(Rule):
         self.u: Array | None = None
         self.free: dict[str, Array] = {}
         self.controlled: dict[str, Array] = {}
-        self._B.update(self.feedback_weights())
 
     def feedback_weights(self) -> dict[str, Array]:
         """Q_l (units, n_out) of every block but the last, by the name of its last layer, as in `Rule.B`."""
@@ -155,16 +154,17 @@ class DFC(Control):
         self.feedback_learns = weights == "learned"
 
     def draw(self, net: Network) -> None:
-        if self.feedback_learns:
-            self.memory.update(draw_Q(net, self))
         super().draw(net)
+        if self.feedback_learns:
+            self.memory.update(draw_Q(self, net))
+        self._B.update(self.feedback_weights())
 
     def feedback_weights(self) -> dict[str, Array]:
         return self.memory if self.feedback_learns else products(self.blocks)
 
     def update_feedback(self, net: Network) -> None:
         if self.memory and self.batch is not None:
-            learn_Q(self, net, self.batch[1])
+            learn_Q(self, net, self.batch.x)
 
 
 def learn_Q(rule: DFC, net: Network, x: Array) -> None:
@@ -189,8 +189,8 @@ class NoisyPass(Pass):
     def after(self, layer: Layer, y: Array) -> Array:
         if layer.name not in self.ends:
             return y
-        rng = generator(self.seed, "noise", layer.name, self.step)
-        xi = self.noise[self.ends[layer.name]] = xp.asarray(gaussian(rng, y.shape, self.sigma).astype(y.dtype))
+        xi = white_noise(self.seed, layer.name, self.step, y.shape, self.sigma, y.dtype)
+        self.noise[self.ends[layer.name]] = xi
         return y + xi
 
 
@@ -204,15 +204,11 @@ def linear(layer: Weighted, label: str) -> Linear:
     return layer
 
 
-def draw_Q(net: Network, rule: DFC) -> dict[str, Array]:
+def draw_Q(rule: DFC, net: Network) -> dict[str, Array]:
     """Draw Q (units, n_out) of every hidden block, like the feedback of `minifa.rules.DFA`."""
-    *hidden, top = blocks_of(net, rule.label)
-    drawn = {}
-    for block in hidden:
-        units, n_out = linear(block.layer, rule.label).weight_shape[1], top.layer.weight_shape[-1]
-        rng = generator(rule.seed, "feedback", block.end.name)
-        drawn[block.end.name] = xp.asarray(uniform(rng, (units, n_out), direct_sd(units)).astype(net.dtype))
-    return drawn
+    widths = {block.end.name: block.layer.weight_shape[1] for block in rule.blocks}
+    *hidden, top = widths
+    return {name: draw_direct(rule.seed, name, widths[name], widths[top], net) for name in hidden}
 
 
 def products(blocks: list[Block]) -> dict[str, Array]:

@@ -15,15 +15,15 @@ __all__ = ["NodePerturbation", "WeightPerturbation"]
 
 from typing import Any
 
-from ..backend import Array, quietly, xp
+from ..backend import Array, quietly
 from ..layers.base import Layer, Pass
 from ..layers.batch_norm import BatchNorm
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
-from ..rng import gaussian, generator
 from ..validation import check_positive
 from .base import Rule
+from .noise import white_noise
 
 
 class Perturbation(Rule):
@@ -52,7 +52,7 @@ class Perturbation(Rule):
 
     def noise(self, name: str, shape: tuple[int, ...], step: int, like: Array) -> Array:
         """The noise xi of one layer or parameter at one step."""
-        return xp.asarray(gaussian(generator(self.seed, "noise", name, step), shape, self.sigma).astype(like.dtype))
+        return white_noise(self.seed, name, step, shape, self.sigma, like.dtype)
 
 
 class NodePerturbation(Perturbation):

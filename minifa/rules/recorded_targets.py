@@ -11,7 +11,7 @@ from __future__ import annotations
 __all__: list[str] = []
 
 from collections.abc import Container
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..backend import Array
 from ..layers.activations import Activation
@@ -21,6 +21,16 @@ from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
 from .taught_layers import taught_layers
+
+
+class Batch(NamedTuple):
+    """The arguments of a rule's last `gradients`, with the targets as rows (N, n_out), and the network's step then."""
+
+    net: Network
+    x: Array
+    rows: Array
+    loss: Loss
+    step: int
 
 
 class _Recorder(Observer):

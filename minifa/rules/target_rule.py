@@ -13,13 +13,13 @@ from __future__ import annotations
 __all__: list[str] = []
 
 from .. import extension_checks
-from ..backend import Array, xp
+from ..backend import Array
 from ..layers.base import Layer, Listen, Pass
 from ..layers.weighted import Weighted
 from ..network import Network
-from ..rng import gaussian, generator
 from ..validation import check_positive
 from .blocks import ACCEPTED, blocks_of
+from .noise import white_noise
 from .target_trace import TracedTargets
 
 
@@ -52,7 +52,7 @@ class TargetRule(TracedTargets):
 
     def training_pass(self, net: Network, update_statistics: bool | None = None) -> Pass:
         listen = Listen(self.ends, True, net.step, update_statistics)
-        self.heard, self.sent, self.local = listen.outputs, {}, {}
+        self.heard, self.sent = listen.outputs, {}
         return listen
 
     def target_of(self, i: int) -> Array:
@@ -82,4 +82,4 @@ class TargetRule(TracedTargets):
     def noise(self, like: Array, key: str, step: int) -> Array:
         """sigma xi, xi ~ N(0, 1), of the shape and dtype of the array, from which a map learns. Each key and step has
         its own random stream."""
-        return xp.asarray(gaussian(generator(self.seed, "noise", key, step), like.shape, self.sigma).astype(like.dtype))
+        return white_noise(self.seed, key, step, like.shape, self.sigma, like.dtype)

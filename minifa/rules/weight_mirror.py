@@ -14,13 +14,12 @@ from __future__ import annotations
 
 __all__ = ["WeightMirror"]
 
-from ..backend import xp
 from ..layers.weighted import Weighted
 from ..network import Network
 from ..parallel.chunks import matmul
-from ..rng import gaussian, generator
 from ..validation import check_int, check_positive
 from .learned_feedback import LearnedFeedback
+from .noise import white_noise
 
 
 class WeightMirror(LearnedFeedback):
@@ -88,8 +87,9 @@ class WeightMirror(LearnedFeedback):
 def mirror_phase(rule: WeightMirror, layer: Weighted, phase: str, step: int) -> None:
     """One noise phase of one layer: B <- (1 - rate) B + rate * x.T @ (x @ W) / (n sigma^2)."""
     pairs = list(zip(layer.matrices(rule.memory[layer.name]), layer.matrices(layer.W), strict=True))  # by group
-    rng, fan_in = generator(rule.seed, "noise", layer.name + phase, step), layer.fans[0]
-    noise = xp.asarray(gaussian(rng, (rule.samples, len(pairs) * fan_in), rule.sigma).astype(layer.W.dtype))
+    fan_in = layer.fans[0]
+    shape = rule.samples, len(pairs) * fan_in
+    noise = white_noise(rule.seed, layer.name + phase, step, shape, rule.sigma, layer.W.dtype)
     for i, (B, W) in enumerate(pairs):
         x = noise[:, i * fan_in : (i + 1) * fan_in]
         correlation = matmul(x.T, matmul(x, W))

@@ -13,7 +13,7 @@ from minifa import BatchNorm, Conv2d, Dropout, Flatten, LayerNorm, Linear, Netwo
 from minifa.jacobians import jacobians
 from minifa.linalg import pinv, solve
 from minifa.metrics import angle, mean_angle
-from minifa.rules import BP, DFC, DI, PBP, dynamic_inversion, feedback_control, make
+from minifa.rules import BP, DFC, DI, PBP, dynamic_inversion, feedback_control, make, noise
 from minifa.testing.examples import LINEAR_RULES, inputs, mlp, network
 
 HALF = mf.HalfSquaredError()
@@ -261,7 +261,7 @@ def test_the_output_layer_learns_from_the_control_signal(float64):
 def test_q_learns_the_derivatives_of_the_outputs(monkeypatch, float64):
     # with the probes sigma sqrt(d) I in the one hidden layer, the distance of Q to J^T = W_2 shrinks by 1 - rate
     net = linear_net(3, 4, 2)
-    monkeypatch.setattr(feedback_control, "gaussian", lambda rng, shape, sd: sd * 2 * np.eye(4))
+    monkeypatch.setattr(noise, "gaussian", lambda rng, shape, sd: sd * 2 * np.eye(4))
     rule = DFC(rate=0.25).attach(net)
     x, y = data((3,), n=4, n_out=2)
     distance = rule.B["linear1"] - net["linear2"].W
