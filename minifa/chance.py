@@ -116,8 +116,10 @@ def error_bands(
         rule.compute_error(output, y, loss)
         true = _errors(net, BP(), rule.error)
         angles: dict[str, list[float]] = {layer.name: [] for layer in net}
+        listens = type(rule).training_pass is not Rule.training_pass  # then each draw needs activities of its own
         for drawn in _other_draws(net, rule, draws, seed):
-            output = net.forward(x, drawn.training_pass(net, update_statistics=False))  # for rules that keep activities
+            if listens:
+                output = net.forward(x, drawn.training_pass(net, update_statistics=False))
             drawn.compute_error(output, y, loss)
             own = _errors(net, drawn, drawn.error)
             for name, known in angles.items():
