@@ -185,7 +185,7 @@ class _Plan:
     def _error_label(self, box: _Box) -> str:
         """The label of the error propagated from this box."""
         if box.layer is None:
-            return "the true error"
+            return "the true error" if self.rule.gives_output_error else "the target"
         return self._matrix(box.layer)
 
     def _matrix(self, layer: Layer) -> str:

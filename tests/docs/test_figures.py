@@ -727,6 +727,13 @@ def test_a_user_defined_direct_rule_broadcasts_its_matrices():
     assert aligned["linear2"]["weight_angle"] is None
 
 
+@pytest.mark.parametrize("rule, received", [("bp", "the true error"), ("zil", "the true error"), ("pc", "the target")])
+def test_the_output_receives_the_true_error_or_a_target(rule, received):
+    net = network_for("dfc")
+    drawn = words(figures.broadcast(net, mf.rules.make(rule).attach(net))).splitlines()
+    assert [line for line in drawn if line in ("the true error", "the target")] == [received]
+
+
 def test_a_layerwise_rule_steps_down_and_a_direct_rule_broadcasts():
     net = Network([Linear(4, 5), ReLU(), Linear(5, 6), ReLU(), Linear(6, 3)])
     layerwise = arrows(figures.broadcast(net, mf.rules.FA().attach(net)), figures.COLOURS[1])
