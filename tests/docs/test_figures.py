@@ -689,7 +689,8 @@ def test_the_matrices_of_every_rule_are_in_its_picture(description):
             symbol = next((f"${one}$" for one in "FQ" if f" {one}" in rule.equation), "$B$")
             what = f"{symbol}  {size}" if len(keys) == 1 else f"{len(keys)} matrices"
             assert f"{target.rsplit('.', 1)[-1]}   {what}" in drawn
-    assert ("the true error" in drawn) == (rule.one_backward_pass or bool(rule.B))
+    received = "the true error" if rule.gives_output_error else "the target"
+    assert (received in drawn) == (rule.one_backward_pass or bool(rule.B))
 
 
 def arrows(figure, colour):
