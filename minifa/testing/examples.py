@@ -177,6 +177,9 @@ RULES = [
     "pepita",
     "pepita:output=second",
     "weight_perturbation",
+    "synthetic",
+    "synthetic:condition=false",
+    "synthetic:static=true",
 ]
 
 # Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them
@@ -235,7 +238,7 @@ def chain(seed: int = 0) -> Network:
     return network(layers, (8, 8, 2), seed=seed)
 
 
-WITHOUT_BATCH_NORM = ["node_perturbation"]  # tested in `small_convnet` without batch norm
+WITHOUT_BATCH_NORM = ["node_perturbation", "perturbed_feedback"]  # tested in `small_convnet` without batch norm
 ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *CHAIN_RULES, *LINEAR_RULES]  # each in the network of `network_for`
 
 
