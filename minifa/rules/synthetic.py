@@ -10,9 +10,9 @@
 Jaderberg et al. 2017, "Decoupled neural interfaces using synthetic gradients"; static modules: Neven, Verhelst,
 Tuytelaars & Goedemé 2020, "Feed-forward on-edge fine-tuning using static synthetic gradient modules". The error that
 arrives at a module comes from the predicted error of the layer above; only the highest module receives the true one.
-The choices here: modules start at zero, so that hidden layers do not learn in the first step; delta has the weights of
-that step, and A, C and c are updated with them, by the same optimizer; the module of maps reads them as one row (the
-paper's are convolutions), which takes units^2 entries.
+The choices here: modules start at zero, so that hidden layers do not learn in the first step, and the error needs one
+step for each layer on its way down; A, C and c are updated with the weights, by the same optimizer; the module of maps
+reads them as one row (the paper's are convolutions), which takes units^2 entries.
 
 Known equalities, for given weights: in a deep linear network with half the squared error, A = P P.T and C = -P.T with
 P = W_{l+1} ... W_L make the rule backpropagation; drtp is a static module with A = 0, c = 0, C = F.T.
@@ -26,10 +26,12 @@ from typing import Any
 
 from .. import backend
 from ..backend import Array, xp
+from ..initialisers import Initialiser, find
 from ..layers.base import Layer, Listen, Pass
 from ..layers.weighted import Weighted
 from ..network import Network
 from ..parallel.chunks import matmul, sum_rows
+from ..rng import generator
 from ..validation import check_bool, check_choice
 from .base import Rule
 from .direct import PLACES, count_units
@@ -44,12 +46,16 @@ class LinearModules(Rule):
         misses: p - n delta_in of the last pass, (N, units), of the modules that learn.
     """
 
-    condition, static, at = True, False, "stage"
+    condition: bool
+    static: bool
+    at: str
+    init: Initialiser
 
     def draw(self, net: Network) -> None:
         places = taught_layers(net.layers, net.output_layer, PLACES[self.at])
         units = {layer.name: count_units(layer) for layer in places}
-        self.memory = zero_modules(units, count_units(net.layers[-1]) if self.condition else 0, net.dtype)
+        n_out = count_units(net.layers[-1]) if self.condition else 0
+        self.memory = draw_modules(units, n_out, self.init, self.seed, net.dtype)
         self._B.update({key: array for key, array in self.memory.items() if array.ndim == 2})
         self.heard: dict[str, Array] = {}
         self.misses: dict[str, Array] = {}
@@ -95,10 +101,11 @@ class Synthetic(LinearModules):
     """Synthetic gradients, from modules that learn or from static ones.
 
     Args:
-        seed: not used; nothing is drawn.
+        seed: keys the random streams of A and C, unless they start at zero.
         condition: whether the modules read the target, through C.
         static: whether the modules stay as they are. `load_state` gives them those of a rule that has learned.
         at: where the modules are, as for `DFA`.
+        init: initialiser of A and C or its name.
 
     Raises:
         TypeError: an option of the wrong type.
@@ -123,11 +130,18 @@ class Synthetic(LinearModules):
     paper = "Jaderberg et al. 2017; static: Neven et al. 2020"
     needs = "the target at every layer (with condition), and weight transport through one layer to train the module"
 
-    def __init__(self, seed: int = 0, condition: bool = True, static: bool = False, at: str = "stage") -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        condition: bool = True,
+        static: bool = False,
+        at: str = "stage",
+        init: str | Initialiser = "zero",
+    ) -> None:
         super().__init__(seed)
         self.condition, self.static = check_bool(condition, "condition"), check_bool(static, "static")
-        self.at = check_choice(at, "at", tuple(PLACES))
-        self.crosses_weights = self.feedback_learns = not self.static
+        self.at, self.init = check_choice(at, "at", tuple(PLACES)), find(init)
+        self.crosses_weights = self.B_corresponds_to_W = self.feedback_learns = not self.static
 
     def feedback(self, layer: Weighted) -> Array | None:
         return None if self.static else layer.W
@@ -145,19 +159,20 @@ class Synthetic(LinearModules):
         return f"delta = ({p}) / n{' in the shape of y' if maps else ''}", names
 
 
-def zero_modules(units: dict[str, int], n_out: int, dtype: Any) -> dict[str, Array]:
-    """A (units, units), C (n_out, units) and c (units,) of each module, all zero, by ``"name/A"``; without C if n_out
-    is 0. Raises ValueError if they take more memory than is free."""
+def draw_modules(units: dict[str, int], n_out: int, init: Initialiser, seed: int, dtype: Any) -> dict[str, Array]:
+    """A (units, units), C (n_out, units) and c (units,), which is zero, of each module, by ``"name/A"``; without C if
+    n_out is 0. Raises ValueError if they take more memory than is free."""
     size = sum(u * (u + n_out + 1) for u in units.values()) * dtype.itemsize
     if size > backend.free_bytes():
         raise ValueError(
             f"the modules of synthetic gradients would take {size:,} bytes, more than is free, most of them at "
-            f"{max(units, key=lambda name: units[name])!r}: use smaller maps or layers"
+            f"{max(units, key=lambda name: units[name])!r}: use smaller layers, or pooling with at='stage'"
         )
     modules: dict[str, Array] = {}
     for name, u in units.items():
-        modules[f"{name}/A"] = xp.zeros((u, u), dtype)
-        if n_out:
-            modules[f"{name}/C"] = xp.zeros((n_out, u), dtype)
+        for key, rows in {"A": u, "C": n_out}.items():
+            if rows:
+                drawn = init.draw(generator(seed, "feedback", f"{name}/{key}"), (rows, u), rows, u)
+                modules[f"{name}/{key}"] = xp.asarray(drawn.astype(dtype))
         modules[f"{name}/c"] = xp.zeros(u, dtype)
     return modules

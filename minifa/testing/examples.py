@@ -177,9 +177,9 @@ RULES = [
     "pepita",
     "pepita:output=second",
     "weight_perturbation",
-    "synthetic",
-    "synthetic:condition=false",
-    "synthetic:static=true",
+    "synthetic:init=he_normal",
+    "synthetic:init=he_normal,condition=false",
+    "synthetic:init=he_normal,static=true",
 ]
 
 # Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them
