@@ -154,9 +154,9 @@ class Synthetic(LinearModules):
 
     def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
         maps = len(layer.output_shape or ()) > 1
-        names = {"h": f"{layer.name}.y", "t": "t", **{symbol: f"{layer.name}.{symbol}" for symbol in ("A", "C", "c")}}
         p = f"{'rows(h)' if maps else 'h'} @ A{' + t @ C' if self.condition else ''} + c"
-        return f"delta = ({p}) / n{' in the shape of y' if maps else ''}", names
+        modules = {key.split("/")[1]: key.replace("/", ".") for key in self.memory if key.startswith(f"{layer.name}/")}
+        return f"delta = ({p}) / n{' in the shape of y' if maps else ''}", {"h": f"{layer.name}.y", "t": "t", **modules}
 
 
 def draw_modules(units: dict[str, int], n_out: int, init: Initialiser, seed: int, dtype: Any) -> dict[str, Array]:
