@@ -125,7 +125,8 @@ class Rule(Constructed, HtmlRepr):
     @property
     def B(self) -> Mapping[str, Array]:
         """The matrices that carry the error, by layer name: the same arrays as in the last pass. Before the first pass,
-        and for weights or feedback assigned or loaded since the last one: the matrices of the next pass.
+        and for weights or feedback assigned or loaded since the last one: the matrices of the next pass. Matrices of a
+        module that computes the error at a layer's output have its name and a symbol, ``"tanh1/A"``.
 
         Read-only; `set_feedback` replaces a matrix.
         """
