@@ -1,4 +1,4 @@
-"""Buffers: arrays of a layer that the optimizer does not update. Here one that is drawn once, and one that may be None."""
+"""Buffers: arrays of a layer that the optimizer does not update. Here one that is drawn once, and one that is None."""
 
 import numpy as np
 import pytest
