@@ -192,7 +192,7 @@ class Network(KnownOptions, HtmlRepr):
         below them learns. Freeze before attaching a rule, which then draws no matrix for errors that no layer uses.
 
         Args:
-            names: names of layers with parameters or running statistics, or of blocks, which are frozen as a whole.
+            names: names of layers with parameters or buffers, or of blocks, which are frozen as a whole.
 
         Raises:
             ValueError: an unknown name, or a layer without parameters. Nothing is changed in that case.
@@ -380,7 +380,7 @@ class Network(KnownOptions, HtmlRepr):
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
-        """Context manager that restores caches, gradients and running statistics when the block ends.
+        """Context manager that restores caches, gradients and buffers (running statistics) when the block ends.
 
         >>> net = mf.Network([mf.BatchNorm(1)])
         >>> with net.preserved():
@@ -390,24 +390,24 @@ class Network(KnownOptions, HtmlRepr):
         """
         before = [(layer, layer.cache, dict(layer.grads), dict(layer.checked_shapes)) for layer in self]
         learning_rule = self.learning_rule
-        statistics = [(array, array.copy()) for layer in self for array in layer.buffers().values()]
+        buffers = [(array, array.copy()) for layer in self for array in layer.buffers().values()]
         try:
             yield
         finally:
             self.learning_rule = learning_rule
             for layer, *saved in before:
                 layer.cache, layer.grads, layer.checked_shapes = saved
-            for array, copy in statistics:
+            for array, copy in buffers:
                 array[...] = copy
 
     # State
 
     def _arrays(self) -> dict[str, Array]:
-        statistics = {f"{layer.name}.{key}": array for layer in self for key, array in layer.buffers().items()}
-        return {**self.parameters(), **statistics}
+        buffers = {f"{layer.name}.{key}": array for layer in self for key, array in layer.buffers().items()}
+        return {**self.parameters(), **buffers}
 
     def state(self) -> dict[str, numpy.ndarray]:
-        """Host copies of all parameters and running statistics, by name.
+        """Host copies of all parameters and buffers (running statistics, fixed draws of layers), by name.
 
         >>> net = mf.Network([mf.Linear(2, 3), mf.BatchNorm(3)])
         >>> {name: array.shape for name, array in net.state().items()}

@@ -12,7 +12,7 @@ from ..registry import register_table
 from ..validation import check_bool, check_str
 from . import user_files
 from .arrays import from_arrays, from_file, from_npz
-from .augment import AUGMENTATIONS, Augmentation, make_augmentation
+from .augment import AUGMENTATIONS, Augmentation, Jitter, make_augmentation
 from .base import Dataset, Examples, validate
 from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
 from .digits import digits
@@ -180,6 +180,7 @@ __all__ = [
     "Dataset",
     "DownloadError",
     "Examples",
+    "Jitter",
     "Scaling",
     "check",
     "cifar10",

@@ -207,7 +207,7 @@ def comparison(results: Sequence[Result], title: str = "", *, dark: bool = False
 
 def overview(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
     """`comparison` or, for more rules than can be told apart as lines, `survey`."""
-    few = len({result.experiment.rule for result in results}) <= IN_ONE_PANEL
+    few = len({result.experiment.label for result in results}) <= IN_ONE_PANEL
     return (comparison if few else survey)(results, title, dark=dark)
 
 
@@ -264,7 +264,7 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
     by_layer += [("local_loss", "Local loss", local)] if local else []
     levels, facts = Levels(), []  # a history has no experiment, whose network and data they come from
     if isinstance(result, Result):
-        levels = levels_of({result.experiment.rule: [result]})
+        levels = levels_of({result.experiment.label: [result]})
         if not _trains_output_only(result):
             facts.append("For the contribution of the hidden layers, compare with the rule shallow.")
         if layers:
@@ -478,7 +478,7 @@ def _mark_starts(panels: Sequence[Axes], shown: Sequence[str], groups: Groups, l
     marked = False
     left = panels[0].get_xlim()[0]
     for i, (name, runs) in enumerate(groups.items()):
-        rule = known_rule(runs[0].experiment.rule)
+        rule = known_rule(runs[0].experiment.stages()[0].rule)
         for layer, axes in zip(shown, panels, strict=True):
             angle = rule.start_angle(levels.layers[layer]) if rule and layer in levels.layers else None
             if angle is not None and _has({name: runs}, f"{layer}.weight_angle"):
@@ -516,7 +516,7 @@ def _lesson(groups: Groups) -> str:
     controls = [runs for runs in groups.values() if _trains_output_only(runs[0])]
     if not controls:
         return ""
-    control = controls[0][0].experiment.rule
+    control = controls[0][0].experiment.label
     worst = min(r.score for r in controls[0])
     below = [name for name, runs in groups.items() if max(r.score for r in runs) < worst]
     if not below:
@@ -533,7 +533,7 @@ def _lesson(groups: Groups) -> str:
 
 def _trains_output_only(result: Result) -> bool:
     """Whether the rule is the control under which hidden layers keep their initial weights."""
-    rule = known_rule(result.experiment.rule)
+    rule = None if result.experiment.phases else known_rule(result.experiment.rule)
     return rule is not None and rule.one_backward_pass and not rule.crosses_weights and not rule.requires_errors
 
 

@@ -135,8 +135,8 @@ def array_property(name: str, doc: str = "") -> Any:
 class Layer(Constructed):
     """The base class of layers. Subclasses implement `forward`, `backward` and `infer`.
 
-    `parameter_names` and `buffer_names` name the arrays that belong to the layer: an assigned value is copied in the
-    layer's dtype, and a different shape raises ValueError.
+    `parameter_names` and `buffer_names` name the arrays that belong to the layer, those that the optimizer updates and
+    the others: an assigned value is copied in the layer's dtype, and a different shape raises ValueError.
 
     Args:
         name: overrides the default name that the network assigns; a non-empty str without "." and "/".
@@ -257,8 +257,9 @@ class Layer(Constructed):
         return {key: getattr(self, key) for key in self.parameter_names if getattr(self, key) is not None}
 
     def buffers(self) -> dict[str, Array]:
-        """The buffers: arrays that training updates without a gradient (batch norm's running mean and variance)."""
-        return {key: getattr(self, key) for key in self.buffer_names}
+        """The buffers: arrays without a gradient that belong to the state, such as batch norm's running statistics, or
+        what `initialise` drew once and for all. Without those that are None."""
+        return {key: getattr(self, key) for key in self.buffer_names if getattr(self, key) is not None}
 
     @property
     def trainable(self) -> bool:

@@ -419,6 +419,26 @@ class Rule(Constructed, HtmlRepr):
         self._store(name, array)
         self._versions = {}
 
+    def carry_over(self, before: Rule) -> list[str]:
+        """Copy arrays of the rule that trained this network before into `memory`: those of the same name and shape. Of
+        a rule of another class only matrices that both rules use as their B as they are, because only these have the
+        same meaning. Returns the names of the copied arrays.
+
+        >>> net = mf.Network([mf.Linear(3, 2), mf.Linear(2, 1)])
+        >>> learned = mf.rules.KolenPollack(seed=1).attach(net)
+        >>> fixed = mf.rules.FA(seed=0).attach(net)
+        >>> fixed.carry_over(learned), bool((fixed.B["linear2"] == learned.B["linear2"]).all())
+        (['linear2'], True)
+        """
+        both = [
+            name for name, array in self.memory.items() if getattr(before.memory.get(name), "shape", ()) == array.shape
+        ]
+        if type(self) is not type(before):
+            both = [name for name in both if all(rule._B.get(name) is rule.memory[name] for rule in (self, before))]
+        for name in both:
+            self.set_feedback(name, before.memory[name])
+        return both
+
     def _store(self, name: str, array: Array) -> None:
         """Copy an array that is set or loaded, of the right shape, into `memory`."""
         self.memory[name][...] = array

@@ -287,6 +287,7 @@ GIVEN: dict[str, Give] = {
     "data.augment.make_augmentation.description": lambda w: "crop_flip",
     "data.augment.Augmentation.size": lambda w: None,
     "data.augment.Augmentation.shape.shape": lambda w: (6, 6, 2),
+    "data.augment.Jitter.shape.shape": lambda w: (6, 6, 2),
     "schedules.make.description": lambda w: "cosine:epochs=3",
     "schedules.step_decay.size": lambda w: 2,
     "schedules.describe.schedule": lambda w: mf.schedules.cosine(3),
@@ -426,6 +427,7 @@ OWNERS: dict[str, Give] = {
     "Layer": lambda w: mf.Linear(4, 3),
     "Weighted": lambda w: mf.Linear(4, 3),
     "Augmentation": lambda w: mf.data.Augmentation(padding=1),
+    "Jitter": lambda w: mf.data.Jitter(pixels=1),
     "SaveCheckpoints": lambda w: checkpoints.SaveCheckpoints(w.folder),
     "WriteLogs": lambda w: logs.WriteLogs(w.folder),
 }
