@@ -1,4 +1,5 @@
-"""Vector networks of Clark, Abbott & Chung 2021: each unit is a vector with a component for each output.
+"""Vector networks of Clark, Abbott & Chung 2021: each unit is a vector with a component for each output. Each function
+takes ``input_shape``, the shape of one example, and ``n_out``, the number of outputs.
 
 The authors scale inputs to the range from -1 to 1; the data sets of minifa have mean 0 and standard deviation 1.
 """
@@ -36,6 +37,7 @@ def vector_mlp(
         ValueError: a width below 1 or an odd one with "nonnegative"; unknown signs.
     """
     first, others = SIGNS[check_choice(signs, "signs of the model 'vector_mlp'", tuple(SIGNS))]
+    check_int(n_out, "n_out of the model 'vector_mlp'")
     check_type(hidden, (tuple, list), "hidden of the model 'vector_mlp' must be a tuple of widths, such as (128, 64)")
     for width in hidden:
         if check_int(width, "a width of the model 'vector_mlp'") % 2 and signs == "nonnegative":

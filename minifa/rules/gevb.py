@@ -37,7 +37,8 @@ class GEVB(Direct):
         seed: not used: nothing is drawn.
         nonnegative: clamp the weights above the first layer at 0 after each update, and refuse a network in which one
             of them is below 0. False: weights of mixed sign, without the guarantee of the gradients' signs.
-        recompute: as for `DFA`.
+        recompute: recompute the activations of the forward pass block by block instead of keeping them: bitwise the
+            same gradients (`minifa.rules.direct_recompute`).
 
     Raises:
         TypeError: an option of the wrong type.
