@@ -17,9 +17,9 @@ Overview:
 
 - **Networks:** `Network` and its layers `Linear`, `Conv2d`; `ReLU`, `LeakyReLU`, `ELU`, `GELU`, `SiLU`, `Softplus`,
   `Tanh`, `Sigmoid`; `BatchNorm`, `LayerNorm`, `GroupNorm`, `LocalResponseNorm`; `MaxPool`, `AvgPool`, `GlobalAvgPool`,
-  `Flatten`, `PadChannels`, `Dropout`, `Residual`; ready-made models in `minifa.models`. User-defined layers derive from
-  `Layer` or `Weighted`. A `Pass` holds the options of a forward pass and a hook that is called after every layer;
-  a `Listen` is a pass that records outputs.
+  `Flatten`, `PadChannels`, `Dropout`, `Residual`; `Vectors`, `VectorLinear`, `Gate` of vector networks; ready-made
+  models in `minifa.models`. User-defined layers derive from `Layer` or `Weighted`. A `Pass` holds the options of a
+  forward pass and a hook that is called after every layer; a `Listen` is a pass that records outputs.
 - **Learning rules:** `minifa.rules`, one file per family, with its equation at the top.
 - **Losses:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
 - **Optimizers:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all derived from `minifa.optim.Optimizer`; learning-rate schedules
@@ -58,6 +58,7 @@ from .layers import (
     Conv2d,
     Dropout,
     Flatten,
+    Gate,
     GlobalAvgPool,
     GroupNorm,
     Layer,
@@ -75,6 +76,8 @@ from .layers import (
     SiLU,
     Softplus,
     Tanh,
+    VectorLinear,
+    Vectors,
     Weighted,
 )
 from .losses import HalfSquaredError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
@@ -98,6 +101,7 @@ __all__ = [
     "ELU",
     "Flatten",
     "GELU",
+    "Gate",
     "GlobalAvgPool",
     "GroupNorm",
     "HalfSquaredError",
@@ -125,6 +129,8 @@ __all__ = [
     "Trace",
     "Trainer",
     "Pass",
+    "VectorLinear",
+    "Vectors",
     "Weighted",
     "asarray",
     "chance",

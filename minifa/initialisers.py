@@ -25,17 +25,19 @@ from .validation import check_between
 
 @dataclass(frozen=True)
 class Initialiser:
-    """A distribution with mean 0.
+    """A distribution with mean 0 unless it is non-negative.
 
     Attributes:
         name: the name of the initialiser.
         family: function that draws the numbers, called with a generator, a shape and a standard deviation.
         sd: function of fan_in and fan_out that returns the standard deviation.
+        nonnegative: whether all numbers are at least 0.
     """
 
     name: str
     family: Callable[[numpy.random.Generator, tuple[int, ...], float], numpy.ndarray] = field(repr=False)
     sd: Callable[[int, int], float] = field(repr=False)
+    nonnegative: bool = False
 
     def draw(self, rng: numpy.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int) -> numpy.ndarray:
         """Draw a host array (float64) of the given shape."""
@@ -62,6 +64,11 @@ def _torch(fan_in: int, fan_out: int) -> float:
     return 1.0 / math.sqrt(3.0 * fan_in)
 
 
+def _on_off(fan_in: int, fan_out: int) -> float:
+    """Clark, Abbott & Chung 2021: w of variance 4 / fan_in, that of He et al. for half as many inputs."""
+    return rng.RECTIFIED_SD * math.sqrt(4.0 / fan_in)
+
+
 def _zero(fan_in: int, fan_out: int) -> float:
     return 0.0
 
@@ -75,6 +82,8 @@ INITIALISERS = {
         Initialiser("xavier_normal", rng.gaussian, _xavier),
         Initialiser("xavier_uniform", rng.uniform, _xavier),
         Initialiser("torch", rng.uniform, _torch),
+        Initialiser("onoff_input", rng.opposite_pairs, _lecun),
+        Initialiser("onoff", rng.on_off_blocks, _on_off, nonnegative=True),
         Initialiser("zero", rng.gaussian, _zero),
     )
 }

@@ -30,7 +30,7 @@ from ..storage.atomic import expanded
 from ..text import wrap
 from ..validation import LARGEST
 
-MODEL_OPTIONS = ("depth", "hidden", "batch_norm")
+MODEL_OPTIONS = ("depth", "hidden", "batch_norm", "signs")
 FLAT_MODEL = "mlp"  # default model for data that are not images
 OPTIMIZER_OPTIONS = (
     *("momentum", "nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs", "decay_bias"),
@@ -207,6 +207,7 @@ def add_network(command: argparse.ArgumentParser, base: Experiment, model: str =
     what.add_argument(
         "--hidden", type=widths, help="widths of the hidden layers of the model mlp, as 100,50 (default: 500)"
     )
+    what.add_argument("--signs", help="of the weights of the model vector_mlp: nonnegative (default) or mixed")
     what.add_argument("--weights", metavar="FILE", help="safetensors file of weights to start from")
     what.add_argument(
         "--weights-names",

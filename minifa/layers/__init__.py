@@ -12,6 +12,7 @@ from .local_response_norm import LocalResponseNorm
 from .pooling import AvgPool, GlobalAvgPool, MaxPool
 from .residual import Residual
 from .shape import Flatten, PadChannels
+from .vectors import Gate, VectorLinear, Vectors
 from .weighted import Weighted
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Conv2d",
     "Dropout",
     "Flatten",
+    "Gate",
     "GlobalAvgPool",
     "GroupNorm",
     "Layer",
@@ -40,5 +42,7 @@ __all__ = [
     "Tanh",
     "Teacher",
     "Pass",
+    "VectorLinear",
+    "Vectors",
     "Weighted",
 ]

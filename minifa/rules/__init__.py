@@ -15,6 +15,7 @@ from .dual_propagation import DualProp
 from .dynamic_inversion import DI, PBP
 from .feedback_alignment import FA, Sham
 from .feedback_control import DFC
+from .gevb import GEVB
 from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .local_difference_reconstruction import LDRL
 from .pepita import PEPITA
@@ -46,6 +47,7 @@ RULES: dict[str, type[Rule]] = {
         SignDFA,
         DRTP,
         DirectKolenPollack,
+        GEVB,
         Dense,
         PEPITA,
         NodePerturbation,
@@ -104,6 +106,7 @@ __all__ = [
     "FA",
     "FRSF",
     "FWDTP",
+    "GEVB",
     "InformationAlignment",
     "KolenPollack",
     "LDRL",

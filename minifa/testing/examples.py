@@ -20,6 +20,7 @@ from ..layers import (
     Conv2d,
     Dropout,
     Flatten,
+    Gate,
     GlobalAvgPool,
     GroupNorm,
     Layer,
@@ -35,7 +36,10 @@ from ..layers import (
     SiLU,
     Softplus,
     Tanh,
+    VectorLinear,
+    Vectors,
 )
+from ..models import vector_mlp
 from ..network import Network
 from ..validation import Shape
 
@@ -70,6 +74,9 @@ LAYERS: Examples = {
     "Flatten": (lambda: [Flatten()], (3, 4, 2)),
     "PadChannels": (lambda: [PadChannels(5)], (4, 3, 3)),
     "Dropout": (lambda: [Dropout(0.4)], (30,)),
+    "Vectors": (lambda: [Vectors(3)], (12,)),
+    "VectorLinear": (lambda: [VectorLinear(5, 4, 3)], (3, 5)),
+    "Gate": (lambda: [Gate(6, 3)], (3, 6)),
     "Residual": (lambda: [Residual([Conv2d(3, 4, 3, padding=1), Tanh()], [Conv2d(3, 4, 1)])], (5, 5, 3)),
 }
 
@@ -114,6 +121,12 @@ GEOMETRIES: Examples = {
     "AvgPool (3, 2), stride (2, 1), padding (1, 0)": (lambda: [AvgPool((3, 2), (2, 1), (1, 0))], (5, 4, 2)),
     "LocalResponseNorm of features, even size": (lambda: [LocalResponseNorm(4, alpha=0.5, beta=0.6)], (7,)),
     "LocalResponseNorm, wider than its input": (lambda: [LocalResponseNorm(9, alpha=1.0)], (2, 2, 3)),
+    "VectorLinear without bias, one output": (lambda: [VectorLinear(4, 1, 2, bias=False)], (2, 4)),
+    "Gate of an odd number of units": (lambda: [Gate(5, 2)], (2, 5)),
+    "a vector network": (
+        lambda: [Linear(5, 12), Vectors(3), Gate(4, 3), VectorLinear(4, 1, 3, init="onoff"), Flatten()],
+        (5,),
+    ),
     "Residual, identity": (lambda: [Residual([Linear(4, 4), Tanh()])], (4,)),
     "Residual, projection with stride 2": (
         lambda: [Residual([Conv2d(2, 3, 3, stride=2, padding=1), Tanh()], [Conv2d(2, 3, 1, stride=2)])],
@@ -184,6 +197,9 @@ RULES = [
 CHAIN_RULES = ["fwdtp", "dtp", "tp", "ldrl", "drl", "ddtp", "zil", "pc:steps=4", "dualprop"]
 LINEAR_RULES = ["di", "di:weights=initial", "pbp", "dfc"]
 
+# Rules of vector networks, tested in `vector_network`.
+VECTOR_RULES = ["gevb", "gevb:nonnegative=false,recompute=true"]
+
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:
     """Random numbers of magnitude above 0.01, all distinct, so that no finite-difference step crosses a kink of a ReLU
@@ -235,8 +251,19 @@ def chain(seed: int = 0) -> Network:
     return network(layers, (8, 8, 2), seed=seed)
 
 
+def vector_network(seed: int = 0) -> Network:
+    """A vector network from 4 inputs to 3 outputs, with 95 weights and biases."""
+    return network(vector_mlp((4,), 3, hidden=(4, 4)), (4,), seed=seed)
+
+
 WITHOUT_BATCH_NORM = ["node_perturbation"]  # tested in `small_convnet` without batch norm
-ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *CHAIN_RULES, *LINEAR_RULES]  # each in the network of `network_for`
+ALL_RULES = [
+    *RULES,
+    *WITHOUT_BATCH_NORM,
+    *CHAIN_RULES,
+    *LINEAR_RULES,
+    *VECTOR_RULES,
+]  # each in the network of `network_for`
 
 
 def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Network:
@@ -246,6 +273,8 @@ def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Net
     >>> network_for("dtp:g=first")
     <Network: 10 layers, 146 parameters>
     """
+    if _lists(VECTOR_RULES, description):
+        return vector_network(seed)
     if _lists(LINEAR_RULES, description):
         return mlp(seed)
     if _lists(CHAIN_RULES, description):

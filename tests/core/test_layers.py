@@ -155,7 +155,7 @@ def test_a_layer_gives_the_same_result_in_chunks_and_in_the_same_dtype(name, mon
             np.testing.assert_allclose(results[1][key], array, rtol=1e-4, atol=1e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("name", [name for name in GEOMETRIES if name != "a whole network"])
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if " network" not in name])
 def test_inputs_of_a_wrong_dtype_are_refused_with_the_name_of_the_layer(name):
     layers, shape = GEOMETRIES[name]
     net = network(layers(), shape)
@@ -494,7 +494,7 @@ def test_inputs_that_do_not_fit_are_refused_by_the_layer_itself(layer, shape, me
         layer().forward(np.zeros((2, *shape)), Pass(True))
 
 
-@pytest.mark.parametrize("name", [name for name in GEOMETRIES if not name.startswith(("Residual", "a whole"))])
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if not name.startswith(("Residual", "a "))])
 def test_backward_without_a_training_pass_is_refused(name):
     layers, shape = GEOMETRIES[name]
     (layer,) = layers()

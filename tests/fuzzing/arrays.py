@@ -20,7 +20,7 @@ import minifa as mf
 from fuzzing import Case, MakeCase
 from minifa import data, figures, losses, metrics, models, optim, rules, target_metrics, tracing, training, weights
 from minifa.rules.base import Rule
-from minifa.testing.examples import GEOMETRIES
+from minifa.testing.examples import GEOMETRIES, VECTOR_RULES
 
 CUPY = standin.make_cupy()
 REFUSALS = (ValueError, TypeError, RuntimeError, KeyError, OSError)
@@ -195,6 +195,8 @@ def _layer(cls: type) -> Receiver | None:
 
 def _rule(cls: Any) -> Receiver:
     def receiver(objects: Objects, random: Random) -> Any:
+        if cls.name in VECTOR_RULES:
+            objects.net = mf.Network(mf.models.vector_mlp((4,), 2, hidden=(2,)), seed=0)
         objects.rule = cls(seed=0).attach(objects.net)
         return objects.rule
 

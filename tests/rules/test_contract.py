@@ -11,7 +11,18 @@ import minifa as mf
 from minifa import Linear, Listen, Network, Pass, Tanh
 from minifa.layers.observer import Observer, observing
 from minifa.rules import BP, make
-from minifa.testing.examples import CHAIN_RULES, LAYERS, LINEAR_RULES, RULES, batch, inputs, mlp, network, network_for
+from minifa.testing.examples import (
+    CHAIN_RULES,
+    LAYERS,
+    LINEAR_RULES,
+    RULES,
+    VECTOR_RULES,
+    batch,
+    inputs,
+    mlp,
+    network,
+    network_for,
+)
 from minifa.testing.examples import numbers as draw
 
 CE = mf.SoftmaxCrossEntropy()
@@ -54,7 +65,7 @@ def everything(net, rule):
     return {name: array.copy() for name, array in arrays_in(parts, "").items()}
 
 
-@pytest.mark.parametrize("description", [*RULES, *CHAIN_RULES, *LINEAR_RULES])
+@pytest.mark.parametrize("description", [*RULES, *CHAIN_RULES, *LINEAR_RULES, *VECTOR_RULES])
 def test_every_rule_has_activities_and_targets_and_reading_them_changes_nothing(description):
     net = network_for(description)
     rule, (x, y) = make(description, seed=1).attach(net), batch(shape=net.input_shape)
