@@ -36,6 +36,7 @@ CORE += 10  # phases: a schedule that starts at a later epoch, and arrays that t
 CORE += 6  # what a trace shows of a rule with targets, and whether B takes the place of W
 CORE += 113  # three kinds of layers: Vectors, VectorLinear and Gate
 CORE += 35  # ON/OFF weights: two initialisers, and whether an initialiser is non-negative
+CORE += 4  # presynaptic: activities from which layers learn in place of their inputs
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

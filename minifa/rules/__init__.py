@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..registry import make_described, register_table
 from ..rng import check_seed
 from .alignment_penalties import ActivationAlignment, InformationAlignment, SymmetricAlignment
+from .asap import ASAP
 from .backprop import BP, Shallow
 from .base import Rule
 from .dense_feedback import Dense
@@ -38,6 +39,7 @@ RULES: dict[str, type[Rule]] = {
         FRSF,
         BRSF,
         KolenPollack,
+        ASAP,
         WeightMirror,
         Product,
         SymmetricAlignment,
@@ -90,6 +92,7 @@ def make(description: str, seed: int = 0) -> Rule:
 
 
 __all__ = [
+    "ASAP",
     "ActivationAlignment",
     "BP",
     "BRSF",

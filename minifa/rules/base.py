@@ -12,6 +12,7 @@ __all__ = ["Rule"]
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -58,6 +59,8 @@ class Rule(Constructed, HtmlRepr):
         local: what layers with a loss of their own measured in the last pass, by layer name: ``{"loss": mean over the
             batch, "accuracy": fraction or None}``, numbers or scalars on the backend. Empty for rules without such
             losses. A pass sets it; the history has its means over each epoch.
+        presynaptic: the activities (N, ...), by the name of a weighted layer, from which the layer's gradient is
+            computed in place of its own input.
         attachment: a new object after each `attach`; an optimizer uses it to detect that its feedback state is stale.
 
     A subclass must define `feedback`; a rule that only overrides `teach` returns None from it. Here, `feedback`:
@@ -78,6 +81,7 @@ class Rule(Constructed, HtmlRepr):
     crosses_weights = True  # False if `feedback` is always None: only layers that `teaches` names get errors
     B_corresponds_to_W = True  # whether B[name] takes the place of that layer's W; default: as crosses_weights
     one_backward_pass = True  # whether an update is one backward pass, comparable with backpropagation's
+    presynaptic: Mapping[str, Array] = MappingProxyType({})  # see `Attributes`; default: none
     statistics: tuple[str, ...] = ("/start_norm",)  # endings of names in `memory` that are no feedback, as counted
     weight_decay = 0.0  # the optimizer's default in `minifa.experiments`: some rules need it to align
     requires_errors = True  # whether `attach` requires that an error reaches every layer that learns

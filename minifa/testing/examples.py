@@ -180,6 +180,8 @@ RULES = [
     "direct_kolen_pollack",
     "dense",
     "kolen_pollack",
+    "asap",
+    "asap:k=4,lag=0",
     "weight_mirror:warmup_phases=2,samples=8",
     "product",
     "product:fixed=orthogonal",
