@@ -112,7 +112,7 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     current = {layer.name: rule.feedback(layer) for layer in carriers}  # rule.B dates from the last backward pass
     feedback = {name: rule.B.get(name) if B is None else B for name, B in current.items()}
     equal = {name: B is not None and _equals(B, net[name].parameters()["W"]) for name, B in feedback.items()}
-    if rule.one_backward_pass and not (equal and all(equal.values())):
+    if rule.one_backward_pass and (rule.overrides_teach or not equal or not all(equal.values())):
         batch = net, rule, x, examples.y, loss
         bands = bands_in_time(*batch)
         figures["deltas"] = deltas(*batch, f"Errors {title}", bands=bands, dark=dark)

@@ -21,10 +21,12 @@ from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .local_difference_reconstruction import LDRL
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
+from .perturbed_feedback import PerturbedFeedback
 from .predictive_coding import PC, ZIL
 from .product import Product
 from .sign_concordant import BRSF, FRSF, USF
 from .stale import Stale
+from .synthetic import Synthetic
 from .weight_mirror import WeightMirror
 
 RULES: dict[str, type[Rule]] = {
@@ -66,6 +68,8 @@ RULES: dict[str, type[Rule]] = {
         ZIL,
         PC,
         DualProp,
+        Synthetic,
+        PerturbedFeedback,
     )
 }
 register_table("rule", RULES)
@@ -117,6 +121,7 @@ __all__ = [
     "PBP",
     "PC",
     "PEPITA",
+    "PerturbedFeedback",
     "Product",
     "RULES",
     "Rule",
@@ -125,6 +130,7 @@ __all__ = [
     "SignDFA",
     "Stale",
     "SymmetricAlignment",
+    "Synthetic",
     "TP",
     "USF",
     "WeightMirror",

@@ -20,6 +20,9 @@ class LearnedFeedback(Rule):
     def feedback(self, layer: Weighted) -> Array:
         return self.stored_matrix(layer)
 
+    def feedback_shape(self, layer: Weighted) -> tuple[int, ...]:
+        return layer.weight_shape
+
     def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
         return "B = the matrix after all its updates", super().feedback_equation(layer)[1]
 

@@ -192,6 +192,9 @@ RULES = [
     "pepita",
     "pepita:output=second",
     "weight_perturbation",
+    "synthetic:init=he_normal",
+    "synthetic:init=he_normal,condition=false",
+    "synthetic:init=he_normal,static=true",
 ]
 
 # Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them
@@ -258,14 +261,14 @@ def vector_network(seed: int = 0) -> Network:
     return network(vector_mlp((4,), 3, hidden=(4, 4)), (4,), seed=seed)
 
 
-WITHOUT_BATCH_NORM = ["node_perturbation"]  # tested in `small_convnet` without batch norm
-ALL_RULES = [
+WITHOUT_BATCH_NORM = ["node_perturbation", "perturbed_feedback"]  # tested in `small_convnet` without batch norm
+ALL_RULES = [  # each in the network of `network_for`
     *RULES,
     *WITHOUT_BATCH_NORM,
     *CHAIN_RULES,
     *LINEAR_RULES,
     *VECTOR_RULES,
-]  # each in the network of `network_for`
+]
 
 
 def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Network:

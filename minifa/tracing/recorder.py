@@ -310,10 +310,10 @@ class _Recorder(Observer):
 
     def _rule_arrays(self) -> dict[str, Array]:
         """The feedback matrices and all other arrays in the rule's memory."""
-        matrices = {f"{name}.B": B for name, B in self.rule.B.items()}
+        matrices = {_array_name(key, "B"): B for key, B in self.rule.B.items()}
         shown = {id(B) for B in matrices.values()}
         others = {key: a for key, a in self.rule.memory.items() if id(a) not in shown}
-        return {**matrices, **{key.replace("/", ".") if "/" in key else f"{key}.M": a for key, a in others.items()}}
+        return {**matrices, **{_array_name(key, "M"): a for key, a in others.items()}}
 
     def _changed(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """The arrays that differ from their value in `known_arrays`."""
@@ -552,6 +552,11 @@ class _Recorder(Observer):
             title = "The feedback is not updated in this step"
             unchanged = self.record("feedback_update", "", title, self.rule.equation, {}, {})
             unchanged.why = "The equation holds for the next step, too."
+
+
+def _array_name(key: str, symbol: str) -> str:
+    """The name in a trace of an array of the rule: ``"tanh1.A"`` for the key ``"tanh1/A"``, else layer and symbol."""
+    return key.replace("/", ".") if "/" in key else f"{key}.{symbol}"
 
 
 def _occurs(symbol: str, equation: str) -> bool:

@@ -680,7 +680,12 @@ def test_the_matrices_of_every_rule_are_in_its_picture(description):
         assert layer.name.rsplit(".", 1)[-1] in drawn
     by_target: dict[str, list[str]] = {}
     for key in rule.B:
-        by_target.setdefault(key.partition("<-")[0], []).append(key)
+        if "/" not in key:
+            by_target.setdefault(key.partition("<-")[0], []).append(key)
+            continue
+        layer, module = key.split("/")  # "relu1   $A$ 64 × 64, $C$ 3 × 64"
+        line = next(line for line in drawn.split("\n") if line.startswith(f"{layer.rsplit('.', 1)[-1]}   "))
+        assert f"${module}$ {' × '.join(map(str, rule.B[key].shape))}" in line
     for target, keys in by_target.items():
         size = " × ".join(map(str, rule.B[keys[0]].shape))
         if rule.B_corresponds_to_W:
