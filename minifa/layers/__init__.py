@@ -12,6 +12,7 @@ from .local_response_norm import LocalResponseNorm
 from .pooling import AvgPool, GlobalAvgPool, MaxPool
 from .residual import Residual
 from .shape import Flatten, PadChannels
+from .unit_length import UnitLength
 from .weighted import Weighted
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "Tanh",
     "Teacher",
     "Pass",
+    "UnitLength",
     "Weighted",
 ]

@@ -15,6 +15,7 @@ from .dual_propagation import DualProp
 from .dynamic_inversion import DI, PBP
 from .feedback_alignment import FA, Sham
 from .feedback_control import DFC
+from .forward_forward import ForwardForward
 from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .local_difference_reconstruction import LDRL
 from .pepita import PEPITA
@@ -48,6 +49,7 @@ RULES: dict[str, type[Rule]] = {
         DirectKolenPollack,
         Dense,
         PEPITA,
+        ForwardForward,
         NodePerturbation,
         WeightPerturbation,
         FWDTP,
@@ -104,6 +106,7 @@ __all__ = [
     "FA",
     "FRSF",
     "FWDTP",
+    "ForwardForward",
     "InformationAlignment",
     "KolenPollack",
     "LDRL",

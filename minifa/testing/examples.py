@@ -35,6 +35,7 @@ from ..layers import (
     SiLU,
     Softplus,
     Tanh,
+    UnitLength,
 )
 from ..network import Network
 from ..validation import Shape
@@ -53,6 +54,7 @@ LAYERS: Examples = {
     "LayerNorm": (lambda: [LayerNorm(5)], (4, 3, 5)),
     "GroupNorm": (lambda: [GroupNorm(2, 6)], (4, 3, 6)),
     "LocalResponseNorm": (lambda: [LocalResponseNorm(3, alpha=0.9, k=2.0)], (3, 4, 6)),
+    "UnitLength": (lambda: [UnitLength(0.1)], (30,)),
     "ReLU": (lambda: [ReLU()], (30,)),
     "LeakyReLU": (lambda: [LeakyReLU(0.1)], (30,)),
     "Tanh": (lambda: [Tanh()], (5, 3, 2)),
@@ -114,6 +116,7 @@ GEOMETRIES: Examples = {
     "AvgPool (3, 2), stride (2, 1), padding (1, 0)": (lambda: [AvgPool((3, 2), (2, 1), (1, 0))], (5, 4, 2)),
     "LocalResponseNorm of features, even size": (lambda: [LocalResponseNorm(4, alpha=0.5, beta=0.6)], (7,)),
     "LocalResponseNorm, wider than its input": (lambda: [LocalResponseNorm(9, alpha=1.0)], (2, 2, 3)),
+    "UnitLength of images": (lambda: [UnitLength()], (4, 3, 2)),
     "Residual, identity": (lambda: [Residual([Linear(4, 4), Tanh()])], (4,)),
     "Residual, projection with stride 2": (
         lambda: [Residual([Conv2d(2, 3, 3, stride=2, padding=1), Tanh()], [Conv2d(2, 3, 1, stride=2)])],
@@ -184,6 +187,9 @@ RULES = [
 CHAIN_RULES = ["fwdtp", "dtp", "tp", "ldrl", "drl", "ddtp", "zil", "pc:steps=4", "dualprop"]
 LINEAR_RULES = ["di", "di:weights=initial", "pbp", "dfc"]
 
+# Rules whose hidden layers must receive inputs of unit length, tested in `unit_length_net`.
+UNIT_LENGTH_RULES = ["forward_forward", "forward_forward:goodness=sum,prediction=readout"]
+
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:
     """Random numbers of magnitude above 0.01, all distinct, so that no finite-difference step crosses a kink of a ReLU
@@ -235,8 +241,19 @@ def chain(seed: int = 0) -> Network:
     return network(layers, (8, 8, 2), seed=seed)
 
 
+def unit_length_net(seed: int = 0) -> Network:
+    """A convolution and two linear layers with 124 weights and biases, and UnitLength between hidden layers."""
+    layers = [
+        *(Conv2d(2, 3, 3, stride=2), ReLU(), UnitLength(), Flatten()),
+        *(Linear(12, 4), LeakyReLU(0.1), UnitLength(), Linear(4, 3)),
+    ]
+    return network(layers, (5, 5, 2), seed=seed)
+
+
 WITHOUT_BATCH_NORM = ["node_perturbation"]  # tested in `small_convnet` without batch norm
-ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *CHAIN_RULES, *LINEAR_RULES]  # each in the network of `network_for`
+ALL_RULES = [  # each in the network of `network_for`
+    *(*RULES, *WITHOUT_BATCH_NORM, *CHAIN_RULES, *LINEAR_RULES, *UNIT_LENGTH_RULES)
+]
 
 
 def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Network:
@@ -250,6 +267,8 @@ def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Net
         return mlp(seed)
     if _lists(CHAIN_RULES, description):
         return chain(seed)
+    if _lists(UNIT_LENGTH_RULES, description):
+        return unit_length_net(seed)
     return small_convnet(seed, batch_norm and not _lists(WITHOUT_BATCH_NORM, description))
 
 

@@ -25,10 +25,10 @@ import pytest
 from conftest import install
 
 import minifa as mf
-from minifa import Conv2d, Flatten, Linear, MaxPool, Network, ReLU, Tanh, Trainer, backend, checkpoints
+from minifa import Conv2d, Flatten, Linear, MaxPool, Network, ReLU, Tanh, Trainer, UnitLength, backend, checkpoints
 from minifa.experiments import Experiment, run_many
 from minifa.rules import RULES
-from minifa.testing.examples import LINEAR_RULES
+from minifa.testing.examples import LINEAR_RULES, UNIT_LENGTH_RULES
 from minifa.training import Callback
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
@@ -65,6 +65,8 @@ def trainer_of(rule_name, stop_at, losses, lr=0.005):
     layers = [Conv2d(1, 8, 3, padding=1), ReLU(), Conv2d(8, 16, 3, padding=1), Tanh(), MaxPool(2), Flatten()]
     if rule_name in LINEAR_RULES:
         layers = [Flatten(), Linear(64, 256), Tanh()]
+    if rule_name in UNIT_LENGTH_RULES:
+        layers = [Conv2d(1, 16, 3, padding=1), Tanh(), MaxPool(2), UnitLength(), Flatten()]
     net = Network([*layers, Linear(256, 32), ReLU(), Linear(32, 10)], seed=1, input_shape=(8, 8, 1))
     rule = mf.rules.make(rule_name, seed=1).attach(net)
     gradients = rule.gradients
