@@ -30,7 +30,7 @@ from ..storage.atomic import expanded
 from ..text import wrap
 from ..validation import LARGEST
 
-MODEL_OPTIONS = ("depth", "hidden", "batch_norm", "signs")
+MODEL_OPTIONS = ("depth", "hidden", "batch_norm", "unit_length", "signs")
 FLAT_MODEL = "mlp"  # default model for data that are not images
 OPTIMIZER_OPTIONS = (
     *("momentum", "nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs", "decay_bias"),
@@ -219,6 +219,11 @@ def add_network(command: argparse.ArgumentParser, base: Experiment, model: str =
     what.add_argument("--freeze", metavar="LAYERS", help="layers or blocks that do not learn, as conv1,residual2")
     what.add_argument(
         "--batch-norm", action="store_true", help="batch norm after every hidden weighted layer (cnn, mlp)"
+    )
+    what.add_argument(
+        "--unit-length",
+        action="store_true",
+        help="UnitLength after every activation of the model mlp, as the rule forward_forward requires",
     )
 
 

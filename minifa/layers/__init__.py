@@ -12,6 +12,7 @@ from .local_response_norm import LocalResponseNorm
 from .pooling import AvgPool, GlobalAvgPool, MaxPool
 from .residual import Residual
 from .shape import Flatten, PadChannels
+from .unit_length import UnitLength
 from .vectors import Gate, VectorLinear, Vectors
 from .weighted import Weighted
 
@@ -44,5 +45,6 @@ __all__ = [
     "Pass",
     "VectorLinear",
     "Vectors",
+    "UnitLength",
     "Weighted",
 ]

@@ -8,7 +8,7 @@ __all__ = ["linear_task", "mlp", "tiny"]
 import math
 
 from ..initialisers import uniform
-from ..layers import ELU, GELU, BatchNorm, Flatten, LeakyReLU, Linear, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from ..layers import ELU, GELU, BatchNorm, Flatten, LeakyReLU, Linear, ReLU, Sigmoid, SiLU, Softplus, Tanh, UnitLength
 from ..validation import Shape, check_bool, check_choice, check_type
 from .base import Model, example
 
@@ -22,6 +22,7 @@ def mlp(
     batch_norm: bool = False,
     activation: str = "relu",
     init: str = "he_normal",
+    unit_length: bool = False,
 ) -> Model:
     """Linear layers with an activation between them; by default 784-500-10 on MNIST.
 
@@ -30,6 +31,7 @@ def mlp(
         batch_norm: whether a BatchNorm follows every hidden linear layer.
         activation: "relu", "leakyrelu", "elu", "gelu", "silu", "softplus", "tanh" or "sigmoid", with its defaults.
         init: name of the initialiser of all weights.
+        unit_length: whether a UnitLength follows every activation, as the rule `forward_forward` requires.
 
     Raises:
         TypeError: a width that is not an int.
@@ -37,11 +39,18 @@ def mlp(
     """
     make = ACTIVATIONS[check_choice(activation, "activation of the model 'mlp'", tuple(ACTIVATIONS))]
     check_type(hidden, (tuple, list), "hidden of the model 'mlp' must be a tuple of widths, such as (100, 50)")
-    input_shape, batch_norm = example(input_shape, "mlp"), check_bool(batch_norm, "batch_norm of the model 'mlp'")
+    input_shape = example(input_shape, "mlp")
+    before = [BatchNorm] if check_bool(batch_norm, "batch_norm of the model 'mlp'") else []
+    after = [UnitLength] if check_bool(unit_length, "unit_length of the model 'mlp'") else []
     layers: Model = [Flatten()] if len(input_shape) > 1 else []
     size = math.prod(input_shape)
     for width in hidden:
-        layers += [Linear(size, width, init=init), *([BatchNorm(width)] if batch_norm else []), make()]
+        layers += [
+            Linear(size, width, init=init),
+            *(norm(width) for norm in before),
+            make(),
+            *(norm() for norm in after),
+        ]
         size = width
     return [*layers, Linear(size, n_out, init=init)]
 

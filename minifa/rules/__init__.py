@@ -16,6 +16,7 @@ from .dual_propagation import DualProp
 from .dynamic_inversion import DI, PBP
 from .feedback_alignment import FA, Sham
 from .feedback_control import DFC
+from .forward_forward import ForwardForward
 from .gevb import GEVB
 from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .local_difference_reconstruction import LDRL
@@ -54,6 +55,7 @@ RULES: dict[str, type[Rule]] = {
         GEVB,
         Dense,
         PEPITA,
+        ForwardForward,
         NodePerturbation,
         WeightPerturbation,
         FWDTP,
@@ -114,6 +116,7 @@ __all__ = [
     "FRSF",
     "FWDTP",
     "GEVB",
+    "ForwardForward",
     "InformationAlignment",
     "KolenPollack",
     "LDRL",

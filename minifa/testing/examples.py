@@ -36,6 +36,7 @@ from ..layers import (
     SiLU,
     Softplus,
     Tanh,
+    UnitLength,
     VectorLinear,
     Vectors,
 )
@@ -57,6 +58,7 @@ LAYERS: Examples = {
     "LayerNorm": (lambda: [LayerNorm(5)], (4, 3, 5)),
     "GroupNorm": (lambda: [GroupNorm(2, 6)], (4, 3, 6)),
     "LocalResponseNorm": (lambda: [LocalResponseNorm(3, alpha=0.9, k=2.0)], (3, 4, 6)),
+    "UnitLength": (lambda: [UnitLength(0.1)], (30,)),
     "ReLU": (lambda: [ReLU()], (30,)),
     "LeakyReLU": (lambda: [LeakyReLU(0.1)], (30,)),
     "Tanh": (lambda: [Tanh()], (5, 3, 2)),
@@ -127,6 +129,7 @@ GEOMETRIES: Examples = {
         lambda: [Linear(5, 12), Vectors(3), Gate(4, 3), VectorLinear(4, 1, 3, init="onoff"), Flatten()],
         (5,),
     ),
+    "UnitLength of images": (lambda: [UnitLength()], (4, 3, 2)),
     "Residual, identity": (lambda: [Residual([Linear(4, 4), Tanh()])], (4,)),
     "Residual, projection with stride 2": (
         lambda: [Residual([Conv2d(2, 3, 3, stride=2, padding=1), Tanh()], [Conv2d(2, 3, 1, stride=2)])],
@@ -204,6 +207,8 @@ LINEAR_RULES = ["di", "di:weights=initial", "pbp", "dfc"]
 
 # Rules of vector networks, tested in `vector_network`.
 VECTOR_RULES = ["gevb", "gevb:nonnegative=false,recompute=true"]
+# Rules whose hidden layers must receive inputs of unit length, tested in `unit_length_net`.
+UNIT_LENGTH_RULES = ["forward_forward", "forward_forward:goodness=sum,prediction=readout"]
 
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:
@@ -261,14 +266,24 @@ def vector_network(seed: int = 0) -> Network:
     return network(vector_mlp((4,), 3, hidden=(4, 4)), (4,), seed=seed)
 
 
+def unit_length_net(seed: int = 0) -> Network:
+    """A convolution and two linear layers with 124 weights and biases, and UnitLength between hidden layers."""
+    layers = [
+        *(Conv2d(2, 3, 3, stride=2), ReLU(), UnitLength(), Flatten()),
+        *(Linear(12, 4), LeakyReLU(0.1), UnitLength(), Linear(4, 3)),
+    ]
+    return network(layers, (5, 5, 2), seed=seed)
+
+
 WITHOUT_BATCH_NORM = ["node_perturbation", "perturbed_feedback"]  # tested in `small_convnet` without batch norm
-ALL_RULES = [  # each in the network of `network_for`
-    *RULES,
-    *WITHOUT_BATCH_NORM,
-    *CHAIN_RULES,
-    *LINEAR_RULES,
-    *VECTOR_RULES,
+OWN_NETWORKS: list[tuple[list[str], Callable[[int], Network]]] = [  # of rules that `small_convnet` does not suit
+    (CHAIN_RULES, chain),
+    (LINEAR_RULES, mlp),
+    (VECTOR_RULES, vector_network),
+    (UNIT_LENGTH_RULES, unit_length_net),
 ]
+IN_OWN_NETWORKS = [description for descriptions, _ in OWN_NETWORKS for description in descriptions]
+ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *IN_OWN_NETWORKS]  # each in the network of `network_for`
 
 
 def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Network:
@@ -278,13 +293,22 @@ def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Net
     >>> network_for("dtp:g=first")
     <Network: 10 layers, 146 parameters>
     """
-    if _lists(VECTOR_RULES, description):
-        return vector_network(seed)
-    if _lists(LINEAR_RULES, description):
-        return mlp(seed)
-    if _lists(CHAIN_RULES, description):
-        return chain(seed)
+    for descriptions, make_network in OWN_NETWORKS:
+        if _lists(descriptions, description):
+            return make_network(seed)
     return small_convnet(seed, batch_norm and not _lists(WITHOUT_BATCH_NORM, description))
+
+
+def model_for(description: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of a model of linear layers that the rule accepts, with the widths in its option ``hidden``.
+
+    >>> from minifa.testing.examples import model_for
+    >>> model_for("forward_forward:goodness=sum")
+    ('mlp', {'unit_length': True})
+    """
+    if _lists(VECTOR_RULES, description):
+        return "vector_mlp", {}
+    return "mlp", {"unit_length": True} if _lists(UNIT_LENGTH_RULES, description) else {}
 
 
 def _lists(rules: Sequence[str], description: str) -> bool:

@@ -19,7 +19,7 @@ from minifa import backend
 from minifa.linalg import norm
 from minifa.parallel import chunks
 from minifa.parallel.chunks import sum_rows
-from minifa.testing.examples import ALL_RULES, CHAIN_RULES, RULES, batch, network_for, small_convnet
+from minifa.testing.examples import ALL_RULES, CHAIN_RULES, RULES, UNIT_LENGTH_RULES, batch, network_for, small_convnet
 
 
 @pytest.fixture
@@ -117,7 +117,9 @@ def test_number_of_blas_threads_changes_no_bit(compute):
 # --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", [*RULES, *CHAIN_RULES])  # the others read the condition of the matrices they invert
+@pytest.mark.parametrize(
+    "rule", [*RULES, *CHAIN_RULES, *UNIT_LENGTH_RULES]
+)  # the others read the condition of the matrices they invert
 def test_a_step_reads_nothing_from_the_device_and_creates_no_float64(rule, monkeypatch):
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
     install("standin", cpu_chunks=False)

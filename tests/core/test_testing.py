@@ -15,7 +15,7 @@ from minifa import Layer
 from minifa.backend import xp
 from minifa.rules import FA, RULES, Rule, make
 from minifa.testing import check_layer, check_rule
-from minifa.testing.examples import CHAIN_RULES, GEOMETRIES, LINEAR_RULES, VECTOR_RULES, mlp, network_for, small_convnet
+from minifa.testing.examples import GEOMETRIES, IN_OWN_NETWORKS, mlp, network_for, small_convnet
 
 # Layers
 
@@ -271,8 +271,8 @@ def test_wrong_arguments_are_refused(call, message):
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_passes(name, engine):
     """On the default networks, or on the one that the rule accepts."""
-    special = {description.partition(":")[0] for description in (*CHAIN_RULES, *LINEAR_RULES, *VECTOR_RULES)}
-    check_rule(partial(make, name), net=partial(network_for, name) if name in special else None)
+    own = {one.partition(":")[0] for one in IN_OWN_NETWORKS}
+    check_rule(partial(make, name), net=partial(network_for, name) if name in own else None)
 
 
 def test_a_rule_passes_on_a_given_network_with_batch_norm():

@@ -116,6 +116,8 @@ class Twin(torch.nn.Module):
                 return F.local_response_norm(
                     x if x.ndim > 2 else x[..., None], layer.size, layer.alpha, layer.beta, layer.k
                 ).reshape(x.shape)
+            case mf.UnitLength():
+                return F.rms_norm(x, x.shape[1:], eps=layer.eps)
             case GlobalAvgPool():
                 return x.mean(dim=(2, 3))
             case Flatten():

@@ -91,6 +91,7 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: mf.LocalResponseNorm(3, beta=-1),
         lambda: mf.LocalResponseNorm(3, k="c"),
         lambda: mf.LocalResponseNorm(3, k=INF),
+        lambda: mf.UnitLength(0),
         lambda: mf.PadChannels(0),
         lambda: Residual([]),
         lambda: Residual(7),
@@ -243,6 +244,9 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: attached("pepita", Conv2d(1, 2, 2), ReLU(), Flatten(), Linear(8, 2)),
         lambda: attached("dfa:recompute=true", Linear(4, 5), Tanh(), Residual([Linear(5, 5)]), shape=(4,)),
         lambda: attached("node_perturbation", Linear(4, 4), BatchNorm(4), ReLU(), Linear(4, 2)),
+        lambda: attached("forward_forward", Linear(4, 4), BatchNorm(4), ReLU(), Linear(4, 2)),
+        lambda: attached("forward_forward", Linear(4, 4), ReLU(), Linear(4, 4), ReLU(), Linear(4, 2)),
+        lambda: attached("forward_forward", Linear(4, 4), ReLU(), Linear(4, 5)),
     ],
 }
 
@@ -262,7 +266,7 @@ def equations() -> dict[str, Any]:
         net.freeze("batchnorm1")
         texts["batchnorm1, frozen"] = net["batchnorm1"].error_equation
         others = (mf.GELU(), mf.GELU("tanh"), mf.ELU(), mf.SiLU(), mf.Softplus(), mf.LayerNorm(2), mf.GroupNorm(1, 2))
-        others = (*others, mf.LayerNorm(2, bias=False), BatchNorm(2, affine=False))
+        others = (*others, mf.LayerNorm(2, bias=False), BatchNorm(2, affine=False), mf.UnitLength())
         grouped = Conv2d(4, 6, 3, groups=2)
         texts["groups"] = [grouped.equation, grouped.gradient_equation, grouped.error_equation]
         texts["others"] = [[str(layer), layer.equation, layer.error_equation] for layer in others]

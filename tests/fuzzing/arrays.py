@@ -195,8 +195,9 @@ def _layer(cls: type) -> Receiver | None:
 
 def _rule(cls: Any) -> Receiver:
     def receiver(objects: Objects, random: Random) -> Any:
-        if cls.name in VECTOR_RULES:
-            objects.net = mf.Network(mf.models.vector_mlp((4,), 2, hidden=(2,)), seed=0)
+        model, options = model_for(cls.name)
+        if (model, options) != ("mlp", {}):
+            objects.net = mf.Network(mf.models.MODELS[model]((4,), 2, hidden=(2,), **options), seed=0)
         objects.rule = cls(seed=0).attach(objects.net)
         return objects.rule
 

@@ -25,7 +25,17 @@ from minifa import (
     Tanh,
 )
 from minifa.rules import BP, BRSF, DFA, FA, FRSF, USF, Shallow, Sham, dense_kernel, make
-from minifa.testing.examples import ALL_RULES, VECTOR_RULES, batch, inputs, mlp, network, network_for, small_convnet
+from minifa.testing.examples import (
+    ALL_RULES,
+    UNIT_LENGTH_RULES,
+    VECTOR_RULES,
+    batch,
+    inputs,
+    mlp,
+    network,
+    network_for,
+    small_convnet,
+)
 from minifa.testing.read_only import ReadOnlyErrors, ReadOnlyPass, read_only
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -151,7 +161,7 @@ def test_B_holds_exactly_the_matrices_that_carried_the_error(description, monkey
         special = {"dfa:at=activation,family=gaussian": direct}
         special |= {"pepita": {"input"}, "pepita:output=second": {"input"}}
         special |= dict.fromkeys(VECTOR_RULES, {"gate1", "gate2"})
-        special |= dict.fromkeys(("shallow", "weight_perturbation", "node_perturbation"), set())
+        special |= dict.fromkeys(("shallow", "weight_perturbation", "node_perturbation", *UNIT_LENGTH_RULES), set())
         if description == "dense":
             assert {key.split("<-")[0] for key in rule.B} == direct
         elif rule.name == "synthetic":
