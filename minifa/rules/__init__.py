@@ -16,6 +16,7 @@ from .dynamic_inversion import DI, PBP
 from .feedback_alignment import FA, Sham
 from .feedback_control import DFC
 from .kolen_pollack import DirectKolenPollack, KolenPollack
+from .local import Local
 from .local_difference_reconstruction import LDRL
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
@@ -62,6 +63,7 @@ RULES: dict[str, type[Rule]] = {
         ZIL,
         PC,
         DualProp,
+        Local,
     )
 }
 register_table("rule", RULES)
@@ -107,6 +109,7 @@ __all__ = [
     "InformationAlignment",
     "KolenPollack",
     "LDRL",
+    "Local",
     "NodePerturbation",
     "PBP",
     "PC",

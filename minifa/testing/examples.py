@@ -177,6 +177,11 @@ RULES = [
     "pepita",
     "pepita:output=second",
     "weight_perturbation",
+    "local",
+    "local:loss=sim",
+    "local:loss=pred,heads=fixed,dim_in_decoder=40",
+    "local:bio=true",
+    "local:similarity_head=true",
 ]
 
 # Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them
