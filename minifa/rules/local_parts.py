@@ -59,7 +59,8 @@ class Targets:
     """The targets t of the batch, as all layers have them."""
 
     def __init__(self, rule: Rule, net: Network, layer: Layer) -> None:
-        self.n_out = self.size = count_units(net.layers[-1])
+        outputs = net.layers[-1].output_shape or net.output_layer.weight_shape[-1:]
+        self.n_out = self.size = math.prod(outputs)
         self.arrays: dict[str, Array] = {}
 
     def embedding(self, t: Array) -> Array:
@@ -146,7 +147,10 @@ class Prediction(LocalLoss):
             self.key, symbol = f"{name}/H", "M"
             self.carrier = draw_direct(rule.seed, name, u, targets.size, net)
         self.arrays = {name: self.carrier, self.key: self.H, f"{name}/c": self.c}
-        self.equation = f"a = x @ H + c\ne_l = dL/da / n\ndelta = e_l @ {symbol}.T"
+        self.equation = f"a = h @ H + c\ne_l = dL/da / n\ndelta = e_l @ {symbol}.T"
+        if len(shape) > 1:
+            rows = "h as rows" if self.pool is None else "the rows of h after average pooling"
+            self.equation = f"x = {rows}\n{self.equation}, back from x to h".replace("h @ H", "x @ H")
         self.names.update({"H": f"{name}.H", symbol: f"{name}.B", "c": f"{name}.c"})
 
     def __call__(self, h: Array, t: Array, loss: Loss) -> Signals:
@@ -181,10 +185,12 @@ class Similarity(LocalLoss):
             self.V.W = rule.draw_matrix(self.V)
             self.arrays = {self.V.name: self.V.W}
             self.names["V"] = f"{layer.name}.V"
-        if self.V is None and len(layer.output_shape or ()) < 2:
-            self.equation = SIMILARITY.format(s="h", error="delta")
-        else:
-            self.equation = SIMILARITY.format(s="s", error="delta_s") + "\ndelta = dL/dh"
+        self.equation = SIMILARITY.format(s="h", error="delta")
+        if len(layer.output_shape or ()) > 1:
+            s = "the standard deviation of each channel of " + ("h" if self.V is None else "conv(h, V)")
+            self.equation = f"s = {s}\n{SIMILARITY.format(s='s', error='delta_s')}\ndelta = dL/dh"
+        elif self.V is not None:
+            self.equation = f"s = h @ V\n{SIMILARITY.format(s='s', error='delta_s')}\ndelta = delta_s @ V.T"
 
     def __call__(self, h: Array, t: Array, loss: Loss) -> Signals:
         pooled = h if self.pool is None else self.pool.forward(h, TRAINING)
