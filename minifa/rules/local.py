@@ -40,6 +40,7 @@ class LocalSums(LocalLosses):
 
     Attributes:
         losses: the losses, by the layer's name.
+        criterion: the network's loss in the last pass.
         head_gradients: the gradients of what they learn in the last pass, by the names in `memory`.
     """
 
@@ -51,19 +52,20 @@ class LocalSums(LocalLosses):
         self._B.update({name: self.memory[name] for name in self.losses if name in self.memory})
         self.head_gradients: dict[str, Array] = {}
 
-    def check_batch(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
-        self.of_classes = getattr(y, "ndim", 1) == 1
-        return super().check_batch(net, x, y, loss)
+    def compute_error(self, output: Array, y: Any, loss: Loss) -> Array:
+        self.criterion = loss
+        return super().compute_error(output, y, loss)
 
     def signals(self, layer: Layer, h: Array) -> Signals:
-        """The signals of this layer's loss of its activity h, in the last pass."""
-        assert self.batch is not None
-        return self.losses[layer.name](h, self.require(self.target), self.batch.loss)
+        """The signals of this layer's loss of its activity h, with the targets of the last pass."""
+        signals = self.losses[layer.name](h, self.require(self.target), self.criterion)
+        of_classes = self.batch is not None and self.batch.of_classes
+        return signals if of_classes else signals._replace(accuracy=None)
 
     def local_loss(self, layer: Layer, h: Array) -> tuple[Array, Array | None, Array]:
         signals = self.signals(layer, h)
         self.head_gradients.update(signals.gradients)
-        return signals.loss, signals.accuracy if self.of_classes else None, signals.error
+        return signals.loss, signals.accuracy, signals.error
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         return {name: (self.memory[name], gradient) for name, gradient in self.head_gradients.items()}

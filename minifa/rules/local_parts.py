@@ -166,7 +166,7 @@ class Prediction(LocalLoss):
         correct = self.targets.scores(a).argmax(axis=1) == t.argmax(axis=1)
         gradients = {self.key: matmul(x.T, e_l), f"{self.layer.name}/c": sum_rows(e_l)}
         shown = {"x": x, "a": a, "e_l": e_l}
-        return Signals(values.mean(), correct.mean(), delta.reshape(h.shape), gradients, shown)
+        return Signals(values.mean(), correct.mean(dtype=h.dtype), delta.reshape(h.shape), gradients, shown)
 
 
 class Similarity(LocalLoss):

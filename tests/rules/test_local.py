@@ -15,7 +15,7 @@ from checks import assert_close, gradients
 import minifa as mf
 from minifa import Conv2d, Dropout, Flatten, Linear, Network, ReLU, Tanh
 from minifa.kernels import Cosine
-from minifa.rules import Local, make
+from minifa.rules import make
 from minifa.rules.local_parts import pooling
 from minifa.testing.examples import batch, mlp, network, small_convnet
 
@@ -58,7 +58,7 @@ def with_random_heads(options, net):
     return rule
 
 
-# --- the derivatives ----------------------------------------------------------------------------------------------------
+# --- the derivatives --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make_net", NETS.values(), ids=NETS)
@@ -131,7 +131,7 @@ def test_errors_and_gradients_against_the_authors_definition_in_pytorch(options,
         np.testing.assert_allclose(gradient, leaf[key].grad.numpy(), rtol=1e-5, atol=1e-7)
 
 
-# --- similarities -------------------------------------------------------------------------------------------------------
+# --- similarities -----------------------------------------------------------------------------------------------------
 
 
 def sim(h, y, classes, dtype=np.float64):
@@ -191,7 +191,7 @@ def test_one_example_and_a_constant_channel_get_no_error():
     assert (error[0, :, :, 1] == 0).all() and abs(error).max() > 0
 
 
-# --- equalities with backpropagation and feedback alignment ---------------------------------------------------------------
+# --- equalities with backpropagation and feedback alignment -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", [lambda: mf.SGD(0.1, momentum=0.9, weight_decay=0.01), lambda: mf.Adam(0.01)])
@@ -277,7 +277,7 @@ def test_predsim_lies_between_pred_and_sim(beta, loss):
     np.testing.assert_array_equal(both.error, pred.error)  # the output layer has the true error, not 1 - beta of it
 
 
-# --- the heads ----------------------------------------------------------------------------------------------------------
+# --- the heads --------------------------------------------------------------------------------------------------------
 
 
 def authors_pooling(channels, size, most):
@@ -394,7 +394,7 @@ def test_a_trace_shows_how_the_local_error_was_computed(options):
     assert {"delta", "h"} <= terms.keys() and name == "delta"
 
 
-# --- refusals -----------------------------------------------------------------------------------------------------------
+# --- refusals ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,7 @@ def test_networks_that_cannot_be_taught_are_refused(options, net, sentence):
         make(f"local:{options}").attach(net)
 
 
-# --- the digits ---------------------------------------------------------------------------------------------------------
+# --- the digits -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
@@ -442,7 +442,7 @@ def test_eight_layers_learn_the_digits_although_no_error_passes_a_layer():
     for description in ("bp", "local", "local:loss=sim", "local:loss=pred", "local:heads=fixed,loss=pred", "dfa"):
         hidden = [layer for _ in range(8) for layer in (Linear(64, 64), ReLU())]
         net = Network([Flatten(), *hidden, Linear(64, 10)], seed=0, input_shape=(8, 8, 1))
-        trainer = mf.Trainer(net, make(description), CE, mf.Adam(1e-3))
+        trainer = mf.Trainer(net, make(description).attach(net), CE, mf.Adam(1e-3))
         trainer.fit(digits.train, epochs=20, batch_size=64)
         accuracies[description] = trainer.evaluate(digits.test)[1]
     assert accuracies == {}
