@@ -19,6 +19,7 @@ from .feedback_control import DFC
 from .forward_forward import ForwardForward
 from .gevb import GEVB
 from .kolen_pollack import DirectKolenPollack, KolenPollack
+from .local import Local
 from .local_difference_reconstruction import LDRL
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
@@ -72,6 +73,7 @@ RULES: dict[str, type[Rule]] = {
         DualProp,
         Synthetic,
         PerturbedFeedback,
+        Local,
     )
 }
 register_table("rule", RULES)
@@ -120,6 +122,7 @@ __all__ = [
     "InformationAlignment",
     "KolenPollack",
     "LDRL",
+    "Local",
     "NodePerturbation",
     "PBP",
     "PC",

@@ -55,7 +55,7 @@ class Rule(Constructed, HtmlRepr):
         memory: arrays that the rule keeps between passes (drawn or learned), by name; B is computed from them.
         error: dL/d(output) of the last pass, (N, n_out), including the 1/N of the batch mean; None before the first.
         output, target: the outputs and the targets of the last pass as rows, (N, n_out); None before the first.
-        batch: the arguments of the last `gradients`, ``(net, x, rows, loss, step)`` by name; None before it.
+        batch: the arguments of the last `gradients`, ``(net, x, rows, loss, step, of_classes)``; None before it.
         local: what layers with a loss of their own measured in the last pass, by layer name: ``{"loss": mean over the
             batch, "accuracy": fraction or None}``, numbers or scalars on the backend. Empty for rules without such
             losses. A pass sets it; the history has its means over each epoch.
@@ -283,7 +283,8 @@ class Rule(Constructed, HtmlRepr):
         n_out = math.prod(net.layers[-1].output_shape or net.output_layer.weight_shape[-1:])
         rows = loss.rows(y, len(x), n_out, net.dtype)
         net.learning_rule = self.label if self.feedback_learns else ""
-        self.batch, self.local = Batch(net, x, rows, loss, net.step), {}
+        of_classes = getattr(y, "ndim", 1) == 1
+        self.batch, self.local = Batch(net, x, rows, loss, net.step, of_classes), {}
         return rows
 
     def training_pass(self, net: Network, update_statistics: bool | None = None) -> Pass:

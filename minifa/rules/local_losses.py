@@ -10,6 +10,7 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from .. import extension_checks
@@ -31,10 +32,16 @@ class LocalLosses(Rule):
     """
 
     crosses_weights = False
+    explanations: Mapping[str, str] = {
+        "teach": "The error of the layer's own loss. The error from the layers above is not used.",
+        "feedback": "No error is carried through this layer: the layers below have losses of their own.",
+    }
     at = "activation"  # where each hidden weighted layer is taught: a key of `minifa.rules.direct.PLACES`
 
     def draw(self, net: Network) -> None:
-        self.taught = {layer.name: layer for layer in taught_layers(net.layers, net.output_layer, PLACES[self.at])}
+        places = {layer.name: layer for layer in taught_layers(net.layers, net.output_layer, PLACES[self.at])}
+        used = serving(net.layers, places)
+        self.taught = {name: layer for name, layer in places.items() if name in used}
         self.heard: dict[str, Array] = {}
 
     def training_pass(self, net: Network, update_statistics: bool | None = None) -> Pass:
@@ -64,3 +71,24 @@ class LocalLosses(Rule):
 
     def feedback(self, layer: Weighted) -> None:
         return None
+
+
+def serving(layers: Sequence[Layer], places: Container[str]) -> set[str]:
+    """The places whose error reaches a layer that learns, if no error crosses a weight. The others serve frozen layers
+    only: their losses would train nothing but their own heads."""
+    used: set[str] = set()
+
+    def walk_back(layers: Sequence[Layer], sources: set[str]) -> set[str]:
+        for layer in reversed(layers):
+            sources = {layer.name} if layer.name in places else sources
+            if layer.trainable:
+                used.update(sources)
+            branches = [walk_back(inner, sources) for _, inner in layer.children()]
+            if branches:
+                sources = set().union(*branches)
+            elif isinstance(layer, Weighted):
+                sources = set()
+        return sources
+
+    walk_back(layers, set())
+    return used

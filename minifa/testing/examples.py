@@ -198,6 +198,11 @@ RULES = [
     "synthetic:init=he_normal",
     "synthetic:init=he_normal,condition=false",
     "synthetic:init=he_normal,static=true",
+    "local",
+    "local:loss=sim",
+    "local:loss=pred,heads=fixed,dim_in_decoder=40",
+    "local:bio=true",
+    "local:similarity_head=true",
 ]
 
 # Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them

@@ -20,7 +20,7 @@ import minifa as mf
 from fuzzing import Case, MakeCase
 from minifa import data, figures, losses, metrics, models, optim, rules, target_metrics, tracing, training, weights
 from minifa.rules.base import Rule
-from minifa.testing.examples import GEOMETRIES, VECTOR_RULES
+from minifa.testing.examples import GEOMETRIES, model_for
 
 CUPY = standin.make_cupy()
 REFUSALS = (ValueError, TypeError, RuntimeError, KeyError, OSError)

@@ -158,7 +158,8 @@ def test_B_holds_exactly_the_matrices_that_carried_the_error(description, monkey
     else:
         assert used == {}
         direct = {"relu1", "residual1.body.relu1", "relu2", "leakyrelu1", "tanh1"}
-        special = {"dfa:at=activation,family=gaussian": direct}
+        special = {description: direct for description in ALL_RULES if make(description).name == "local"}
+        special |= {"dfa:at=activation,family=gaussian": direct, "local:loss=sim": set()}
         special |= {"pepita": {"input"}, "pepita:output=second": {"input"}}
         special |= dict.fromkeys(VECTOR_RULES, {"gate1", "gate2"})
         special |= dict.fromkeys(("shallow", "weight_perturbation", "node_perturbation", *UNIT_LENGTH_RULES), set())
