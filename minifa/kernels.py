@@ -24,6 +24,7 @@ __all__ = ["Cosine", "Gaussian", "Kernel", "centred", "cka", "make", "nhsic"]
 
 from collections.abc import Callable
 
+from .array_checks import require_float, require_like
 from .backend import Array, quietly, xp
 from .linalg import norm, solve
 from .parallel.chunks import matmul
@@ -35,7 +36,12 @@ EPS = 1e-5
 
 
 class Kernel:
-    """The base class of kernels. Subclasses implement `matrix` and `error`."""
+    """The base class of kernels. Subclasses implement `matrix` and `error`.
+
+    Raises:
+        TypeError: an argument of a method that is not a floating-point array of the backend.
+        ValueError: K or G of another shape than (n, n).
+    """
 
     def matrix(self, z: Array) -> Array:
         """K (n, n) of the activities (n, ...)."""
@@ -44,6 +50,12 @@ class Kernel:
     def error(self, z: Array, K: Array, G: Array) -> Array:
         """dL/dz, of z's shape, from K = `matrix` (z) and the symmetric G = dL/dK (n, n)."""
         raise NotImplementedError
+
+
+def _check_matrices(n: int, *matrices: Array) -> None:
+    """Raise TypeError or ValueError unless these are kernel matrices (n, n)."""
+    for matrix in matrices:
+        require_like(matrix, (n, n), "a kernel", "a matrix")
 
 
 class Cosine(Kernel):
@@ -64,6 +76,7 @@ class Cosine(Kernel):
 
     def rows(self, z: Array) -> tuple[Array, Array]:
         """z^ (n, u), and the norms r (n, 1)."""
+        require_float(z, "a kernel")
         flat = z.reshape(len(z), -1)
         flat = flat - flat.mean(axis=1, keepdims=True)
         r = xp.sqrt((flat * flat).sum(axis=1, keepdims=True))
@@ -77,6 +90,7 @@ class Cosine(Kernel):
     @quietly
     def error(self, z: Array, K: Array, G: Array) -> Array:
         rows, r = self.rows(z)
+        _check_matrices(len(z), K, G)
         g = 2 * matmul(G, rows)
         along = (rows * g).sum(axis=1, keepdims=True) * (r > self.floor)
         error = (g - rows * along) / xp.maximum(r, self.floor)
@@ -102,6 +116,7 @@ class Gaussian(Kernel):
 
     @quietly
     def matrix(self, z: Array) -> Array:
+        require_float(z, "a kernel")
         flat = z.reshape(len(z), -1)
         flat = flat - flat.mean(axis=0)  # distances stay, and their rounding error shrinks
         squares = (flat * flat).sum(axis=1)
@@ -111,6 +126,8 @@ class Gaussian(Kernel):
 
     @quietly
     def error(self, z: Array, K: Array, G: Array) -> Array:
+        require_float(z, "a kernel")
+        _check_matrices(len(z), K, G)
         flat, M = z.reshape(len(z), -1), G * K
         error = M.sum(axis=1, keepdims=True) * flat - matmul(M, flat)
         return (error * (-2 / (self.sigma**2 * flat.shape[1]))).reshape(z.shape)
@@ -133,7 +150,16 @@ def make(description: str) -> Kernel:
 
 
 def centred(K: Array) -> Array:
-    """H K H: the symmetric K (n, n) without the means of its rows and columns."""
+    """H K H: the symmetric K (n, n) without the means of its rows and columns.
+
+    Raises:
+        TypeError, ValueError: K is not a floating-point array (n, n) of the backend.
+
+    >>> mf.kernels.centred(mf.asarray([[1.0, 0.0], [0.0, 1.0]])).tolist()
+    [[0.5, -0.5], [-0.5, 0.5]]
+    """
+    require_float(K, "a kernel")
+    _check_matrices(len(K), K)
     means = K.mean(axis=0)
     return K - means - means[:, None] + means.mean()
 
@@ -141,9 +167,11 @@ def centred(K: Array) -> Array:
 @quietly
 def normalised(K: Array, eps: float = EPS) -> tuple[Array, Array]:
     """Kt = C (C + eps n I)^-1 and R = (C + eps n I)^-1 of a kernel matrix K (n, n), with C = H K H."""
-    n = len(K)
+    C, n = centred(K), len(K)
+    if C.dtype not in ("float32", "float64"):
+        raise TypeError(f"a kernel must be of float32 or float64 to be normalised, got {C.dtype}: convert it")
     identity = xp.eye(n, dtype=K.dtype)
-    R = solve(centred(K) + (eps * n) * identity, identity, "C + eps n I of a kernel matrix", "use a larger eps")
+    R = solve(C + (eps * n) * identity, identity, "C + eps n I of a kernel matrix", "use a larger eps")
     return identity - (eps * n) * R, R
 
 
@@ -152,11 +180,21 @@ def nhsic(K: Array, L: Array, eps: float = EPS) -> Array:
     """The normalised Hilbert-Schmidt independence criterion of two kernel matrices (n, n) of the same examples, a
     scalar on the backend between 0 and n - 1; with C balanced classes in L at most C - 1.
 
+    Args:
+        eps: of C + eps n I, above 0.
+
+    Raises:
+        TypeError, ValueError: arguments that are not kernel matrices of the same examples, an eps that is not a number
+            above 0; an eps so small that C + eps n I is ill-conditioned.
+
     >>> K = mf.kernels.Cosine().matrix(mf.asarray(np.eye(4)))
     >>> round(float(mf.kernels.nhsic(K, K)), 3)  # four examples, none like another
     3.0
     """
-    return (normalised(K, eps)[0] * normalised(L, eps)[0]).sum()
+    eps = check_positive(eps, "eps")
+    first, _ = normalised(K, eps)
+    _check_matrices(len(K), L)
+    return (first * normalised(L, eps)[0]).sum()
 
 
 @quietly
@@ -164,10 +202,15 @@ def cka(K: Array, L: Array) -> Array:
     """The centred kernel alignment of two kernel matrices (n, n) of the same examples, a scalar on the backend from 0
     to 1 for positive semidefinite kernels; 0 where all examples of one kernel are alike.
 
+    Raises:
+        TypeError, ValueError: arguments that are not kernel matrices of the same examples.
+
     >>> z = mf.asarray([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
     >>> round(float(mf.kernels.cka(z @ z.T, 4 * z @ z.T)), 6)
     1.0
     """
-    K, L = centred(K), centred(L)
+    K = centred(K)
+    _check_matrices(len(K), L)
+    L = centred(L)
     size = norm(K) * norm(L)
     return (K * L).sum() / xp.where(size > 0, size, xp.ones_like(size))
