@@ -33,6 +33,7 @@ CORE += 1  # observers receive the presynaptic activity of a weight gradient
 CORE += 3  # the initialiser lecun_normal
 CORE += 20  # Rule.predict_batch, which every evaluation calls; local losses as measures of schedules
 CORE += 6  # what a trace shows of a rule with targets, and whether B takes the place of W
+CORE += 63  # DivisiveNorm, with equations and symbols for traces
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),
