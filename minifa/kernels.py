@@ -5,11 +5,13 @@ For n examples with the activities z_i (all values of an example; u of them), K 
     cosine      z^_i . z^_j              z^_i = (z_i - mean(z_i)) / max(r_i, floor), r_i = |z_i - mean(z_i)|: the mean
                                          and the norm are over the values of one example, not over the batch
     gaussian    exp(-|z_i - z_j|^2 / (2 sigma^2 u))
+    grouped     another kernel of (v_1^p, v_2^p, ...), v = variance of a group + delta / (number of its values)
 
 A loss of K reaches the activities by `Kernel.error`, from G = dL/dK, which must be symmetric:
 
     cosine      g = 2 G z^; delta_i = P[(g_i - [r_i > floor] z^_i (z^_i . g_i)) / max(r_i, floor)], P subtracts the mean
     gaussian    M = G * K;   delta_i = -(2 / (sigma^2 u)) (sum_j M_ij z_i - sum_j M_ij z_j)
+    grouped     (2 p / n) c v^(p-1) times the other kernel's delta;  c = z without the mean of its group of n values
 
 With H = I - 11^T / n and C = H K H:
 
@@ -20,16 +22,17 @@ With H = I - 11^T / n and C = H K H:
 
 from __future__ import annotations
 
-__all__ = ["Cosine", "Gaussian", "Kernel", "centred", "cka", "make", "nhsic"]
+__all__ = ["Cosine", "Gaussian", "Grouped", "Kernel", "centred", "cka", "make", "nhsic"]
 
 from collections.abc import Callable
 
 from .array_checks import require_float, require_like
 from .backend import Array, quietly, xp
+from .layers.divisive_norm import group_variance
 from .linalg import norm, solve
 from .parallel.chunks import matmul
 from .registry import make_described, register_table
-from .validation import check_positive
+from .validation import check_int, check_positive, check_type
 
 FLOOR = 1e-3  # least norm of a row: rows that are nearly constant would otherwise receive errors of any size
 EPS = 1e-5
@@ -131,6 +134,53 @@ class Gaussian(Kernel):
         flat, M = z.reshape(len(z), -1), G * K
         error = M.sum(axis=1, keepdims=True) * flat - matmul(M, flat)
         return (error * (-2 / (self.sigma**2 * flat.shape[1]))).reshape(z.shape)
+
+
+class Grouped(Kernel):
+    """Another kernel of the groups of an example's values: each group of neighbouring channels, at all positions, counts
+    as one value, a power of its variance (Pogodin & Latham 2020; delta is called ``smoothing`` here, as in their code).
+
+    Args:
+        kernel: the other kernel.
+        groups: number of groups, of which the number of channels must be a multiple.
+        power: p, above 0.
+        smoothing: delta, above 0: added to a group's sum of squares.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type or out of range; in use, another number of channels.
+
+    >>> grouped = mf.kernels.Grouped(mf.kernels.Gaussian(sigma=1.0), groups=1, power=1.0, smoothing=1.0)
+    >>> K = grouped.matrix(mf.asarray([[0.0, 0.0], [2.0, 4.0]]))  # v = 1/2, and 1 + 1/2
+    >>> round(float(K[0, 1]), 4)  # exp(-1/2)
+    0.6065
+    """
+
+    def __init__(self, kernel: Kernel, groups: int, power: float = 0.5, smoothing: float = 1.0) -> None:
+        self.kernel = check_type(kernel, Kernel, "the kernel must be a minifa.kernels.Kernel")
+        self.groups, self.power = check_int(groups, "groups"), check_positive(power, "power")
+        self.smoothing = check_positive(smoothing, "smoothing")
+
+    def _variance(self, z: Array) -> tuple[Array, Array]:
+        require_float(z, "a kernel")
+        if z.ndim < 2 or z.shape[-1] % self.groups:
+            raise ValueError(
+                f"the number of channels must be a multiple of groups, got activities of shape {z.shape} and "
+                f"{self.groups} groups"
+            )
+        return group_variance(z, self.groups, self.smoothing)
+
+    @quietly
+    def matrix(self, z: Array) -> Array:
+        _, variance = self._variance(z)
+        return self.kernel.matrix(variance.reshape(len(z), -1) ** self.power)
+
+    @quietly
+    def error(self, z: Array, K: Array, G: Array) -> Array:
+        centred, variance = self._variance(z)
+        n = z.size // variance.size
+        error = self.kernel.error(variance.reshape(len(z), -1) ** self.power, K, G).reshape(variance.shape)
+        error *= variance ** (self.power - 1)
+        return (centred * (2 * self.power / n * error)).reshape(z.shape)
 
 
 KERNELS: dict[str, Callable[..., Kernel]] = {"cosine": Cosine, "gaussian": Gaussian}

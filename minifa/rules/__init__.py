@@ -15,6 +15,7 @@ from .dual_propagation import DualProp
 from .dynamic_inversion import DI, PBP
 from .feedback_alignment import FA, Sham
 from .feedback_control import DFC
+from .hsic import HSIC, PHSIC
 from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .local_difference_reconstruction import LDRL
 from .pepita import PEPITA
@@ -62,6 +63,8 @@ RULES: dict[str, type[Rule]] = {
         ZIL,
         PC,
         DualProp,
+        PHSIC,
+        HSIC,
     )
 }
 register_table("rule", RULES)
@@ -104,6 +107,7 @@ __all__ = [
     "FA",
     "FRSF",
     "FWDTP",
+    "HSIC",
     "InformationAlignment",
     "KolenPollack",
     "LDRL",
@@ -111,6 +115,7 @@ __all__ = [
     "PBP",
     "PC",
     "PEPITA",
+    "PHSIC",
     "Product",
     "RULES",
     "Rule",
