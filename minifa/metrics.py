@@ -112,8 +112,9 @@ def errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, 
 
 def _backward_passes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> tuple[_Recorder, _Recorder]:
     """One forward pass, then backward passes under the rule and under backpropagation."""
+    rows = rule.check_batch(net, x, y, loss)
     output = net.forward(x, rule.training_pass(net, update_statistics=False))
-    rule.compute_error(output, y, loss)
+    rule.compute_error(output, rows, loss)
     by_rule, by_bp = _Recorder(), _Recorder()
     for recorder, one in ((by_rule, rule), (by_bp, BP())):
         net.clear_gradients()

@@ -4,6 +4,7 @@ from .activations import ELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .base import Layer, Listen, Pass, Teacher
 from .batch_norm import BatchNorm
 from .conv import Conv2d
+from .divisive_norm import DivisiveNorm
 from .dropout import Dropout
 from .gelu import GELU
 from .layer_norm import GroupNorm, LayerNorm
@@ -22,6 +23,7 @@ __all__ = [
     "AvgPool",
     "BatchNorm",
     "Conv2d",
+    "DivisiveNorm",
     "Dropout",
     "Flatten",
     "Gate",

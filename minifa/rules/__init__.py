@@ -18,6 +18,7 @@ from .feedback_alignment import FA, Sham
 from .feedback_control import DFC
 from .forward_forward import ForwardForward
 from .gevb import GEVB
+from .hsic import HSIC, PHSIC
 from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .local import Local
 from .local_difference_reconstruction import LDRL
@@ -43,7 +44,6 @@ RULES: dict[str, type[Rule]] = {
         FRSF,
         BRSF,
         KolenPollack,
-        ASAP,
         WeightMirror,
         Product,
         SymmetricAlignment,
@@ -53,10 +53,8 @@ RULES: dict[str, type[Rule]] = {
         SignDFA,
         DRTP,
         DirectKolenPollack,
-        GEVB,
         Dense,
         PEPITA,
-        ForwardForward,
         NodePerturbation,
         WeightPerturbation,
         FWDTP,
@@ -71,9 +69,14 @@ RULES: dict[str, type[Rule]] = {
         ZIL,
         PC,
         DualProp,
-        Synthetic,
-        PerturbedFeedback,
         Local,
+        Synthetic,
+        ForwardForward,
+        PHSIC,
+        HSIC,
+        GEVB,
+        PerturbedFeedback,
+        ASAP,
     )
 }
 register_table("rule", RULES)
@@ -119,6 +122,7 @@ __all__ = [
     "FWDTP",
     "GEVB",
     "ForwardForward",
+    "HSIC",
     "InformationAlignment",
     "KolenPollack",
     "LDRL",
@@ -128,6 +132,7 @@ __all__ = [
     "PC",
     "PEPITA",
     "PerturbedFeedback",
+    "PHSIC",
     "Product",
     "RULES",
     "Rule",

@@ -317,6 +317,12 @@ def test_norms_of_examples_are_those_of_each_example_alone():
         np.testing.assert_allclose(layer.forward(x[:1], Pass()), y[:1], rtol=1e-12)
 
 
+def test_divisive_normalisation_with_the_power_of_a_half_is_group_normalisation():
+    x = inputs((3, 2, 4), n=5)
+    divisive, group = mf.DivisiveNorm(2, 4, power=0.5, smoothing=1.2), mf.GroupNorm(2, 4, eps=0.1, affine=False)
+    np.testing.assert_allclose(divisive.forward(x, Pass()), group.forward(x, Pass()), rtol=1e-12, atol=1e-14)
+
+
 def test_batchnorm_s_statistics_are_constant_with_zero_momentum():
     layer = BatchNorm(2, momentum=0)
     layer.forward(inputs((2,), n=5), Pass(True))
@@ -355,7 +361,7 @@ def test_response_normalisation_runs_on_every_engine(engine):
     assert below.dtype == np.float32 and np.isfinite(below).all()
 
 
-NEW_GEOMETRIES = ("dilation", "groups", "padding", "depthwise", "affine", "LayerNorm", "GroupNorm", "LU", "Softplus")
+NEW_GEOMETRIES = ("dilation", "groups", "padding", "depthwise", "affine", "Norm", "LU", "Softplus")
 
 
 def test_layers_give_the_same_bits_on_the_stand_in():

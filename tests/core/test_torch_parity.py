@@ -92,6 +92,11 @@ class Twin(torch.nn.Module):
             case mf.GroupNorm():
                 gamma, beta = getattr(self, "gamma", None), getattr(self, "beta", None)
                 return F.group_norm(x, layer.num_groups, gamma, beta, layer.eps)
+            case mf.DivisiveNorm():  # as in the authors' code, in the layout of PyTorch
+                c = x.reshape(len(x), layer.num_groups, -1)
+                c = c - c.mean(dim=-1, keepdim=True)
+                variance = (torch.norm(c, dim=-1, keepdim=True) ** 2 + layer.smoothing) / c.shape[-1]
+                return (c / variance**layer.power).reshape(x.shape)
             case mf.GELU():
                 return F.gelu(x, approximate=layer.approximate)
             case mf.ELU():

@@ -77,6 +77,8 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: mf.LayerNorm((2, 3)),
         lambda: mf.LayerNorm(3, bias="no"),
         lambda: mf.GroupNorm(2, 5),
+        lambda: mf.DivisiveNorm(2, 5),
+        lambda: mf.DivisiveNorm(2, 4, power=-1),
         lambda: mf.GELU("erf"),
         lambda: mf.ELU(INF),
         lambda: mf.Softplus(0),
@@ -266,7 +268,8 @@ def equations() -> dict[str, Any]:
         net.freeze("batchnorm1")
         texts["batchnorm1, frozen"] = net["batchnorm1"].error_equation
         others = (mf.GELU(), mf.GELU("tanh"), mf.ELU(), mf.SiLU(), mf.Softplus(), mf.LayerNorm(2), mf.GroupNorm(1, 2))
-        others = (*others, mf.LayerNorm(2, bias=False), BatchNorm(2, affine=False), mf.UnitLength())
+        others = (*others, mf.LayerNorm(2, bias=False), BatchNorm(2, affine=False), mf.DivisiveNorm(1, 2))
+        others = (*others, mf.UnitLength())
         grouped = Conv2d(4, 6, 3, groups=2)
         texts["groups"] = [grouped.equation, grouped.gradient_equation, grouped.error_equation]
         texts["others"] = [[str(layer), layer.equation, layer.error_equation] for layer in others]

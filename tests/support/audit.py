@@ -188,6 +188,8 @@ GIVEN: dict[str, Give] = {
     "array": lambda w: w.x,
     "a": lambda w: w.output,
     "b": lambda w: w.target,
+    **{name: lambda w: np.eye(6, dtype="f4") for name in ("K", "L", "G")},
+    "z": lambda w: w.x,
     "W": lambda w: np.ones((3, 2), "f4"),
     "B": lambda w: np.ones((3, 2), "f4"),
     "matrix": lambda w: np.ones((3, 2), "f4"),
@@ -289,6 +291,7 @@ GIVEN: dict[str, Give] = {
     "data.augment.Augmentation.size": lambda w: None,
     "data.augment.Augmentation.shape.shape": lambda w: (6, 6, 2),
     "data.augment.Jitter.shape.shape": lambda w: (6, 6, 2),
+    "kernels.make.description": lambda w: "cosine",
     "schedules.make.description": lambda w: "cosine:epochs=3",
     "schedules.step_decay.size": lambda w: 2,
     "schedules.describe.schedule": lambda w: mf.schedules.cosine(3),
@@ -432,6 +435,8 @@ OWNERS: dict[str, Give] = {
     "Augmentation": lambda w: mf.data.Augmentation(padding=1),
     "Jitter": lambda w: mf.data.Jitter(pixels=1),
     "SaveCheckpoints": lambda w: checkpoints.SaveCheckpoints(w.folder),
+    **{name: lambda w: mf.kernels.Cosine() for name in ("Kernel", "Cosine")},
+    "Gaussian": lambda w: mf.kernels.Gaussian(),
     "WriteLogs": lambda w: logs.WriteLogs(w.folder),
 }
 
