@@ -38,7 +38,7 @@ CORE += 113  # three kinds of layers: Vectors, VectorLinear and Gate
 CORE += 35  # ON/OFF weights: two initialisers, and whether an initialiser is non-negative
 CORE += 4  # presynaptic: activities from which layers learn in place of their inputs
 CORE += 34  # the layer UnitLength, and the places of hidden layers apart from whether they learn
-CORE += 63  # DivisiveNorm, with equations and symbols for traces
+CORE += 64  # DivisiveNorm, with equations and symbols for traces
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),
