@@ -381,8 +381,8 @@ def mark_phases(axes: Axes, histories: Iterable[Sequence[Row]]) -> None:
         axes.axvline(epoch, color=muted(), linewidth=1, linestyle=(0, (1, 2)), zorder=1)
         if len(axes.figure.axes) <= IN_ROW:
             axes.annotate(
-                name, (epoch, 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords="offset points",
-                rotation=90, fontsize=SMALL, color=muted(),
+                name, (epoch, 0.5), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords="offset points",
+                rotation=90, va="center", fontsize=SMALL, color=muted(),
             )  # fmt: skip
 
 
