@@ -276,7 +276,7 @@ def test_the_commands_show_and_resume_phases(capsys, tmp_path):
     assert "after epoch 2, phase fixed: carried over: all 14 arrays of the network; of the rule linear2, lin" in shown
     assert cli.main(["train", "--resume", "run"]) == 0
     assert "finished already, with 4 epochs\n" in capsys.readouterr().out
-    assert cli.main(["train", "--resume", "run", "--epochs", "9"]) == 1
+    assert cli.main(["train", "--resume", "run", "--epochs", "9"]) == 2
     assert "--epochs 9 (kept: 4, the sum of its phases)" in capsys.readouterr().err
     page = (tmp_path / "run" / "index.html").read_text()
     assert "finished, 4 epochs" in page and "<th>phase fixed</th><td>epochs 2, rule fa, freeze linear1" in page
@@ -284,11 +284,39 @@ def test_the_commands_show_and_resume_phases(capsys, tmp_path):
     (tmp_path / "run" / "last.ckpt").unlink()
     (tmp_path / "run" / "last.ckpt.previous").unlink(missing_ok=True)
     assert load_run("run").rule.label == "fa"  # from network.npz
-    figures = mf.figures.of_run("run")
-    lines = [line for line in figures["training"].axes[0].lines if list(line.get_xdata()) == [2, 2]]
-    assert len(lines) == 1 and "fixed" in [text.get_text() for text in figures["training"].axes[0].texts]
-    assert cli.main(["train", "--recipe", "two.toml", "--set", "phase.fixed.epochs=1", "--quiet"]) == 0
-    assert "carried over" not in capsys.readouterr().out
+    few = ["--set", "phase.fixed.epochs=1", "--set", "training.targets=true", "--set", "model.batch_norm=false"]
+    assert cli.main(["train", "--recipe", "two.toml", *few, "--out", "few", "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    assert "carried over" not in shown and "minifa figures few draws the targets of every layer\n" in shown
+
+
+def test_figures_mark_the_phases(tmp_path):
+    run_in(tmp_path / "run", two(alignment=True))
+    (result,) = run_folder.read_results(tmp_path / "run")
+    several = mf.figures.history_curves({"a": History(result.history), "b": History(result.history)}, ["loss"])
+    for figure in (
+        mf.figures.training_curves(result),
+        mf.figures.history_curves(History(result.history)),
+        mf.figures.learning_curves([result]),
+        mf.figures.alignment_curves([result]),
+        several,
+    ):
+        axes = figure.axes[0]
+        assert sum(list(line.get_xdata()) == [2, 2] for line in axes.lines) == 1
+        assert ("fixed" in [text.get_text() for text in axes.texts]) == (len(figure.axes) <= 4)
+    assert several.axes[0].get_legend() is not None
+    other = History([{**row, "phase": "fixed"} for row in result.history])
+    mixed = mf.figures.history_curves({"a": History(result.history), "b": other}, ["loss"])
+    assert not any(list(line.get_xdata()) == [2, 2] for line in mixed.axes[0].lines)
+
+
+def test_errors_are_drawn_where_the_lowest_layers_are_frozen():
+    net = mf.Network([mf.Linear(4, 3), mf.Tanh(), mf.Linear(3, 2)])
+    net.freeze("linear1")
+    x = mf.asarray(np.random.default_rng(0).standard_normal((5, 4)))
+    rule = mf.rules.FA().attach(net)
+    figure = mf.figures.deltas(net, rule, x, [0, 1, 0, 1, 1], mf.SoftmaxCrossEntropy())
+    assert "no error arrives" in [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
 def test_sweeps_and_tables_have_phases(tmp_path):
