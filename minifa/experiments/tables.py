@@ -232,11 +232,12 @@ def history_table(history: History) -> str:
         if max(len(angles_in(row)) for row in history) > 1:
             angles = {"mean angle W,B": statistics.fmean, "smallest": min, "largest": max}
     step = max(1, len(history) // 12)
-    rows = [["epoch", *(key.replace("_", " ").replace("validation", "held-out") for key in scores), *angles]]
+    phases = ["phase"] if "phase" in history.columns() else []
+    rows = [["epoch", *phases, *(key.replace("_", " ").replace("validation", "held-out") for key in scores), *angles]]
     for row in [*history[:-1:step], history[-1]]:
         cells = [f"{row[key]:.4f}" if key in row else "" for key in scores]
         cells += [f"{measure(angles_in(row)):.1f}°" if angles_in(row) else "" for measure in angles.values()]
-        rows.append([str(row["epoch"]), *cells])
+        rows.append([str(row["epoch"]), *(str(row.get(key, "")) for key in phases), *cells])
     return table(rows, right_from=0)
 
 

@@ -21,11 +21,13 @@ from ..experiments import Result
 from ..experiments.chance_levels import Levels, known_rule, levels_of
 from ..experiments.tables import all_layers, finished_by_rule, layers_with, mean_at_end
 from ..training.history import History, Row
+from ..training.phases import starts_of
 from ..validation import check_type
 from .style import SMALL, WIDTH, bare, drawing, hatched, look, missing, muted, readable_on, shade
 
 IN_ONE_PANEL = 8  # maximum number of rules that can be told apart as lines
 LAYERS = 8  # maximum number of layers shown side by side
+IN_ROW = 4  # maximum number of panels whose phases are named
 LABELLED = 8  # maximum number of curves that are labelled at their ends
 LABEL = 14  # maximum length of such a label
 NAMED = 2  # maximum number of rules named in a sentence
@@ -259,7 +261,11 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
         raise ValueError("there is no epoch to draw: the history is empty")
     epochs = [row["epoch"] for row in history]
     columns = list(dict.fromkeys(key for row in history for key in row))
-    layers, local = layers_with(history[0], "weight_angle"), layers_with(history[-1], "local_loss")
+    ends = history[0], history[-1]  # in phases, different layers have an angle or a loss of their own
+    layers, local = (
+        list(dict.fromkeys(layer for row in ends for layer in layers_with(row, quantity)))
+        for quantity in ("weight_angle", "local_loss")
+    )
     by_layer = [("weight_angle", "Angle of W and B", layers)] if layers or not local else []
     by_layer += [("local_loss", "Local loss", local)] if local else []
     levels, facts = Levels(), []  # a history has no experiment, whose network and data they come from
@@ -301,6 +307,7 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
                 continue
             axes.set_xlabel("epoch")
             _format_epochs(axes, epochs[-1])
+            mark_phases(axes, [history])
             if names := axes.get_legend_handles_labels()[1]:
                 axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2 if len(names) > 1 else 1)
     return figure
@@ -343,6 +350,7 @@ ENDS: dict[str, tuple[str, Callable[[Result], bool]]] = {
 def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
     """Draw a line per rule with its band, and the marks of `ENDS`. Returns whether any rule has this column."""
     _format_epochs(axes, max(row["epoch"] for runs in groups.values() for r in runs for row in r.history))
+    mark_phases(axes, [result.history for runs in groups.values() for result in runs])
     drawn = False
     for i, (rule, runs) in enumerate(groups.items()):
         by_epoch: dict[int, list[float]] = {}
@@ -363,6 +371,19 @@ def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
             lowest, highest = [min(seeds) for seeds in values], [max(seeds) for seeds in values]
             axes.fill_between(epochs, lowest, highest, color=look(i, dark)["color"], alpha=0.15, linewidth=0)
     return drawn
+
+
+def mark_phases(axes: Axes, histories: Iterable[Sequence[Row]]) -> None:
+    """Draw a vertical line at the start of each phase after the first, with its name where there are few panels.
+    Nothing is drawn if the histories have different phases."""
+    found = {tuple(starts_of(history)) for history in histories}
+    for epoch, name in found.pop() if len(found) == 1 else ():
+        axes.axvline(epoch, color=muted(), linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+        if len(axes.figure.axes) <= IN_ROW:
+            axes.annotate(
+                name, (epoch, 0.5), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords="offset points",
+                rotation=90, va="center", fontsize=SMALL, color=muted(),
+            )  # fmt: skip
 
 
 def _format_epochs(axes: Axes, last: int) -> None:

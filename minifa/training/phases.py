@@ -4,9 +4,12 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
+import itertools
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..validation import check_str
 
@@ -34,6 +37,18 @@ def _is_number(name: str) -> bool:
         return not math.isfinite(float(name))
     except ValueError:
         return False
+
+
+def starts_of(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
+    """The starts of the phases after the first one, from the rows of a history: the last epoch before each, and its
+    name.
+
+    >>> from minifa.training.phases import starts_of
+    >>> starts_of([{"epoch": epoch, "phase": "first" if epoch < 3 else "second"} for epoch in range(5)])
+    [(2, 'second')]
+    """
+    pairs = [(one, other) for one, other in itertools.pairwise(rows) if one.get("phase") != other.get("phase")]
+    return [(one["epoch"], other["phase"]) for one, other in pairs if "phase" in other]
 
 
 @dataclass(frozen=True)
