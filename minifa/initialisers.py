@@ -37,7 +37,7 @@ class Initialiser:
     name: str
     family: Callable[[numpy.random.Generator, tuple[int, ...], float], numpy.ndarray] = field(repr=False)
     sd: Callable[[int, int], float] = field(repr=False)
-    nonnegative: bool = False
+    nonnegative: bool = field(default=False, repr=False)
 
     def draw(self, rng: numpy.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int) -> numpy.ndarray:
         """Draw a host array (float64) of the given shape."""

@@ -256,13 +256,13 @@ def test_odd_widths_with_mixed_signs_and_no_hidden_layer_at_all():
 
 @pytest.mark.parametrize("description", [name for name in RULES if not name.startswith("pepita")])
 def test_the_other_rules_run_on_a_vector_network(description):
-    net, (x, y) = net_of(6, 4, signs="mixed"), examples(5)
+    net, (x, y) = net_of(8, 8, signs="mixed"), examples(5)
     rule, before = make(description).attach(net), net["linear1"].W.copy()
     for _ in range(2):
         assert np.isfinite(update(net, rule, x, y, CE, mf.SGD(0.1)))
     assert (net["linear1"].W != before).any() == (description != "shallow")
     if rule.crosses_weights:
-        assert {name: B.shape for name, B in rule.B.items()} == {"vectorlinear1": (6, 4), "vectorlinear2": (4, 1)}
+        assert {name: B.shape for name, B in rule.B.items()} == {"vectorlinear1": (8, 8), "vectorlinear2": (8, 1)}
 
 
 def test_with_the_weights_as_feedback_fa_is_backpropagation_on_a_vector_network():
