@@ -34,7 +34,8 @@ CORE += 3  # the initialiser lecun_normal
 CORE += 20  # Rule.predict_batch, which every evaluation calls; local losses as measures of schedules
 CORE += 6  # what a trace shows of a rule with targets, and whether B takes the place of W
 CORE += 113  # three kinds of layers: Vectors, VectorLinear and Gate
-CORE += 35  # ON/OFF weights: two initialisers, and whether an initialiser is non-negative
+CORE += 33  # ON/OFF weights: two initialisers, and whether an initialiser is non-negative
+CORE += 26  # the signs of the gradients of single examples, about which some rules have a theorem
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

@@ -395,12 +395,12 @@ def test_initialisers_have_the_standard_deviation_of_their_formula(name, sd):
 
 
 @pytest.mark.usefixtures("engine")
-def test_on_off_weights_have_the_mean_and_standard_deviation_of_rectified_gaussians():
+def test_on_off_weights_have_the_mean_and_root_mean_square_of_rectified_gaussians():
     """w ~ N(0, 4 / 200): the mean of max(w, 0) is sd / sqrt(2 pi), the mean of its square sd^2 / 2."""
     layer, sd = mf.Linear(200, 250, init="onoff"), 0.02**0.5
     assert abs(layer.W.mean() / sd * (2 * np.pi) ** 0.5 - 1) < 0.02 and (layer.W >= 0).all()
     assert abs((layer.W**2).mean() / (sd**2 / 2) - 1) < 0.02
-    assert abs(layer.W.std() / layer.init.sd(*layer.fans) - 1) < 0.02 and layer.init.nonnegative
+    assert layer.init.sd(*layer.fans) == pytest.approx(sd / 2**0.5) and layer.init.is_nonnegative
 
 
 def test_float32_and_float64_networks_of_one_seed_have_the_same_weights():
