@@ -25,19 +25,22 @@ from .validation import check_between
 
 @dataclass(frozen=True)
 class Initialiser:
-    """A distribution with mean 0 unless it is non-negative.
+    """A distribution with mean 0, or of non-negative numbers.
 
     Attributes:
         name: the name of the initialiser.
-        family: function that draws the numbers, called with a generator, a shape and a standard deviation.
-        sd: function of fan_in and fan_out that returns the standard deviation.
-        nonnegative: whether all numbers are at least 0.
+        family: function that draws the numbers, called with a generator, a shape and a root mean square.
+        sd: function of fan_in and fan_out that returns the root mean square: the standard deviation if the mean is 0.
     """
 
     name: str
     family: Callable[[numpy.random.Generator, tuple[int, ...], float], numpy.ndarray] = field(repr=False)
     sd: Callable[[int, int], float] = field(repr=False)
-    nonnegative: bool = False
+
+    @property
+    def is_nonnegative(self) -> bool:
+        """Whether it draws no negative number, so that its mean is above 0."""
+        return self.family is rng.on_off_blocks
 
     def draw(self, rng: numpy.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int) -> numpy.ndarray:
         """Draw a host array (float64) of the given shape."""
@@ -64,11 +67,6 @@ def _torch(fan_in: int, fan_out: int) -> float:
     return 1.0 / math.sqrt(3.0 * fan_in)
 
 
-def _on_off(fan_in: int, fan_out: int) -> float:
-    """Clark, Abbott & Chung 2021: w of variance 4 / fan_in, that of He et al. for half as many inputs."""
-    return rng.RECTIFIED_SD * math.sqrt(4.0 / fan_in)
-
-
 def _zero(fan_in: int, fan_out: int) -> float:
     return 0.0
 
@@ -82,8 +80,8 @@ INITIALISERS = {
         Initialiser("xavier_normal", rng.gaussian, _xavier),
         Initialiser("xavier_uniform", rng.uniform, _xavier),
         Initialiser("torch", rng.uniform, _torch),
-        Initialiser("onoff_input", rng.opposite_pairs, _lecun),
-        Initialiser("onoff", rng.on_off_blocks, _on_off, nonnegative=True),
+        Initialiser("onoff_input", rng.opposite_pairs, _lecun),  # Clark, Abbott & Chung 2021
+        Initialiser("onoff", rng.on_off_blocks, _he),  # the w of the blocks has the variance 4 / fan_in
         Initialiser("zero", rng.gaussian, _zero),
     )
 }

@@ -131,14 +131,10 @@ def opposite_pairs(rng: numpy.random.Generator, shape: tuple[int, ...], sd: floa
     return numpy.stack((half, -half), axis=-1).reshape(shape)
 
 
-# Standard deviation of max(w, 0) for a standard normal w: E[max(w, 0)^2] = 1 / 2 and E[max(w, 0)] = 1 / sqrt(2 pi).
-RECTIFIED_SD = math.sqrt(1 / 2 - 1 / (2 * math.pi))
-
-
 def on_off_blocks(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
-    """Numbers of at least 0 with standard deviation ``sd``, in 2x2 blocks [w+, w-; w-, w+] for each pair of inputs and
-    each pair of outputs, where w is normally distributed, w+ = max(w, 0) and w- = max(-w, 0). A single output has the
-    blocks [w+; w-].
+    """Non-negative numbers, whose root mean square is ``sd``, in 2x2 blocks [w+, w-; w-, w+] for each pair of inputs
+    and each pair of outputs, where w is normally distributed, w+ = max(w, 0) and w- = max(-w, 0). A single output has
+    the blocks [w+; w-].
 
     For inputs (h, -h) the outputs are w h and -w h, as with a weight w of mixed sign between half as many units. A
     vector is drawn without blocks.
@@ -147,13 +143,13 @@ def on_off_blocks(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float
         ValueError: an odd number of inputs, or an odd number of outputs above 1.
     """
     if len(shape) == 1:
-        return numpy.maximum(gaussian(rng, shape, sd / RECTIFIED_SD), 0)
+        return numpy.maximum(gaussian(rng, shape, math.sqrt(2) * sd), 0)
     n_in, n_out = shape[-2:]
     if n_in % 2 or (n_out % 2 and n_out > 1):
         raise ValueError(
             f"ON/OFF weights need an even number of inputs, and of outputs unless there is one, got {n_in} and {n_out}"
         )
-    w = gaussian(rng, (*shape[:-2], n_in // 2, max(1, n_out // 2)), sd / RECTIFIED_SD)
+    w = gaussian(rng, (*shape[:-2], n_in // 2, max(1, n_out // 2)), math.sqrt(2) * sd)
     on, off = numpy.maximum(w, 0), numpy.maximum(-w, 0)
     numbers = numpy.empty(shape)
     for i in range(2):

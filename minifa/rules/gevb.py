@@ -52,9 +52,9 @@ class GEVB(Direct):
 
     name = "gevb"
     title = "global error-vector broadcasting"
-    equation = "delta = e F^T, F = I_K (x) 1_m"
+    equation = "delta = e F^T, F gives e to every unit"
     paper = "Clark, Abbott & Chung 2021"
-    needs = "units of K components, the output's error vector at every unit (a global signal), and no backward path"
+    needs = "vector units, the error vector of the output at each of them (a global signal), and no backward path"
     accepts = "vector networks (minifa.models.vector_mlp)"
 
     def __init__(self, seed: int = 0, nonnegative: bool = True, recompute: bool = False) -> None:

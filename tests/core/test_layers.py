@@ -461,6 +461,9 @@ def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
         (lambda: LocalResponseNorm(3, k=0.0), r"k > 0, got .* k=0\.0"),
         (lambda: LeakyReLU(0), "negative_slope of LeakyReLU .* must be above 0, got 0: for 0 use ReLU"),
         (lambda: Residual([]), "the body of Residual 'residual' must have at least one layer"),
+        (lambda: mf.Vectors(0), "the dimension of Vectors 'vectors' must be at least 1, got 0"),
+        (lambda: mf.VectorLinear(3, 2, 0), "the dimension of a VectorLinear must be at least 1, got 0"),
+        (lambda: mf.Gate(0, 3), "the number of features of Gate 'gate' must be at least 1, got 0"),
     ],
 )
 def test_impossible_layers_are_refused(make, message):
@@ -491,6 +494,9 @@ def test_impossible_layers_are_refused(make, message):
         (lambda: mf.LayerNorm((2, 2, 3)), (2, 2, 4), "expects images of 2 x 2 x 3, got 2 x 2 x 4 per example"),
         (lambda: mf.GroupNorm(1, 3), (4,), "GroupNorm 'groupnorm' expects 3 features or images of 3 channels"),
         (lambda: MaxPool(3), (2, 5, 1), "at most the padded input, 2 x 5, got 3 x 3"),
+        (lambda: mf.Vectors(3), (7,), "Vectors 'vectors' expects a multiple of 3 features, got 7 per example"),
+        (lambda: mf.VectorLinear(4, 2, 3), (12,), "expects 3 components x 4 units, got 12 .*: put Vectors.3. before"),
+        (lambda: mf.Gate(4, 3), (4, 3), "Gate 'gate' expects 3 components x 4 units, got 4 x 3 per example"),
         (lambda: MaxPool(3), (9,), "expects images"),
         (lambda: GlobalAvgPool(), (9,), "expects images"),
     ],

@@ -326,6 +326,7 @@ GIVEN: dict[str, Give] = {
     "data.base.Dataset.hold_out.fraction": lambda w: 0.5,
     "layers.weighted.Weighted.W.value": lambda w: np.ones((4, 3), "f4"),
     "layers.weighted.Weighted.b.value": lambda w: np.ones(3, "f4"),
+    "layers.vectors.Gate.t.value": lambda w: np.ones((2, 5), "f4"),
     **{
         f"layers.batch_norm.BatchNorm.{name}.value": lambda w: np.ones(4, "f4")
         for name in ("running_mean", "running_var")

@@ -17,6 +17,7 @@ import minifa as mf
 from minifa import cli, data, models, rules
 from minifa.data.base import Dataset, Examples
 from minifa.experiments import Experiment, build
+from minifa.testing.examples import VECTOR_RULES
 from minifa.tracing import explorer, stepper
 
 RULES = ["bp", "fa", "usf", "dfa"]
@@ -200,10 +201,18 @@ def test_a_diverging_run_ends_at_the_divergence():
     assert all(np.isfinite(one["loss"]) for one in content["runs"]["fa"])
 
 
-def test_every_rule_has_a_page():
-    page = explorer.explore(replace(TINY, lr=0.1), data.load("xor"), list(rules.RULES), train_updates=2)
+ON_VECTORS = replace(TINY, model="vector_mlp", model_options={"hidden": (4, 2)})
+
+
+@pytest.mark.parametrize(
+    ("names", "experiment"),
+    [([name for name in rules.RULES if name not in VECTOR_RULES], TINY), (["gevb"], ON_VECTORS)],
+    ids=["all", "of vector networks"],
+)
+def test_every_rule_has_a_page(names, experiment):
+    page = explorer.explore(replace(experiment, lr=0.1), data.load("xor"), names, train_updates=2)
     content, _ = content_of(page)
-    assert list(content["films"]) == list(content["runs"]) == list(rules.RULES)
+    assert list(content["films"]) == list(content["runs"]) == names
 
 
 # Properties that the page must not have
