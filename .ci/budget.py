@@ -34,6 +34,8 @@ CORE += 3  # the initialiser lecun_normal
 CORE += 20  # Rule.predict_batch, which every evaluation calls; local losses as measures of schedules
 CORE += 6  # what a trace shows of a rule with targets, and whether B takes the place of W
 CORE += 4  # presynaptic: activities from which layers learn in place of their inputs
+CORE += 7  # two classes with a single output
+CORE += 10  # non-negative initialisers
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

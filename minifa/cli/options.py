@@ -21,8 +21,10 @@ from ..data.interpretation import CHANNELS
 from ..experiments import Experiment
 from ..experiments.experiment import DATA_OPTIONS, MOST_SEEDS, default_optimizer_options
 from ..experiments.schema import scale, strings
+from ..initialisers import INITIALISERS
 from ..losses import LOSSES
 from ..models import MODELS
+from ..models.dense import ACTIVATIONS
 from ..optim import OPTIMIZERS
 from ..registry import lookup
 from ..schedules import SCHEDULES
@@ -30,7 +32,7 @@ from ..storage.atomic import expanded
 from ..text import wrap
 from ..validation import LARGEST
 
-MODEL_OPTIONS = ("depth", "hidden", "batch_norm")
+MODEL_OPTIONS = ("depth", "hidden", "batch_norm", "activation", "init", "first_init")
 FLAT_MODEL = "mlp"  # default model for data that are not images
 OPTIMIZER_OPTIONS = (
     *("momentum", "nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs", "decay_bias"),
@@ -207,6 +209,11 @@ def add_network(command: argparse.ArgumentParser, base: Experiment, model: str =
     what.add_argument(
         "--hidden", type=widths, help="widths of the hidden layers of the model mlp, as 100,50 (default: 500)"
     )
+    what.add_argument("--activation", help=f"of the model mlp: {', '.join(ACTIVATIONS)} (default: relu)")
+    what.add_argument(
+        "--init", help=f"initialiser of the weights of the model mlp: {', '.join(INITIALISERS)} (default: he_normal)"
+    )
+    what.add_argument("--first-init", help="initialiser of its first layer's weights (default: as --init)")
     what.add_argument("--weights", metavar="FILE", help="safetensors file of weights to start from")
     what.add_argument(
         "--weights-names",

@@ -22,6 +22,7 @@ def mlp(
     batch_norm: bool = False,
     activation: str = "relu",
     init: str = "he_normal",
+    first_init: str | None = None,
 ) -> Model:
     """Linear layers with an activation between them; by default 784-500-10 on MNIST.
 
@@ -29,7 +30,9 @@ def mlp(
         hidden: widths of the hidden layers.
         batch_norm: whether a BatchNorm follows every hidden linear layer.
         activation: "relu", "leakyrelu", "elu", "gelu", "silu", "softplus", "tanh" or "sigmoid", with its defaults.
-        init: name of the initialiser of all weights.
+        init: name of the initialiser of the weights.
+        first_init: name of the initialiser of the first layer's weights; None: as ``init``. Under the rule `mdfa` only
+            the first layer has weights of both signs.
 
     Raises:
         TypeError: a width that is not an int.
@@ -40,10 +43,11 @@ def mlp(
     input_shape, batch_norm = example(input_shape, "mlp"), check_bool(batch_norm, "batch_norm of the model 'mlp'")
     layers: Model = [Flatten()] if len(input_shape) > 1 else []
     size = math.prod(input_shape)
+    chosen = first_init or init
     for width in hidden:
-        layers += [Linear(size, width, init=init), *([BatchNorm(width)] if batch_norm else []), make()]
-        size = width
-    return [*layers, Linear(size, n_out, init=init)]
+        layers += [Linear(size, width, init=chosen), *([BatchNorm(width)] if batch_norm else []), make()]
+        size, chosen = width, init
+    return [*layers, Linear(size, n_out, init=chosen)]
 
 
 def linear_task(input_shape: Shape, n_out: int, hidden: int = 20) -> Model:

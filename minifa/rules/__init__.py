@@ -18,6 +18,7 @@ from .feedback_alignment import FA, Sham
 from .feedback_control import DFC
 from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .local_difference_reconstruction import LDRL
+from .mdfa import MDFA
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
 from .predictive_coding import PC, ZIL
@@ -48,6 +49,7 @@ RULES: dict[str, type[Rule]] = {
         SignDFA,
         DRTP,
         DirectKolenPollack,
+        MDFA,
         Dense,
         PEPITA,
         NodePerturbation,
@@ -110,6 +112,7 @@ __all__ = [
     "InformationAlignment",
     "KolenPollack",
     "LDRL",
+    "MDFA",
     "NodePerturbation",
     "PBP",
     "PC",

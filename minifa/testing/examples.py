@@ -186,6 +186,9 @@ RULES = [
 CHAIN_RULES = ["fwdtp", "dtp", "tp", "ldrl", "drl", "ddtp", "zil", "pc:steps=4", "dualprop"]
 LINEAR_RULES = ["di", "di:weights=initial", "pbp", "dfc"]
 
+# Rules that accept only monotone networks without negative weights above the first layer, tested in such a `chain`.
+MONOTONE_RULES = ["mdfa"]
+
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:
     """Random numbers of magnitude above 0.01, all distinct, so that no finite-difference step crosses a kink of a ReLU
@@ -227,18 +230,25 @@ def mlp(seed: int = 0, hidden: Sequence[int] = (5, 6)) -> Network:
     return network(layers[:-1], (4,), seed=seed)
 
 
-def chain(seed: int = 0) -> Network:
-    """Two convolutions, max and mean pooling, Flatten and two linear layers, with 146 weights and biases."""
+def chain(seed: int = 0, init: str = "he_normal") -> Network:
+    """Two convolutions, max and mean pooling, Flatten and two linear layers, with 146 weights and biases. ``init``: the
+    initialiser of all weights above the first layer."""
     layers = [
         *(Conv2d(2, 3, 3, padding=1), Tanh(), MaxPool(2)),
-        *(Conv2d(3, 2, 2), LeakyReLU(0.1), AvgPool(2, stride=1), Flatten()),
-        *(Linear(8, 5), Tanh(), Linear(5, 3)),
+        *(Conv2d(3, 2, 2, init=init), LeakyReLU(0.1), AvgPool(2, stride=1), Flatten()),
+        *(Linear(8, 5, init=init), Tanh(), Linear(5, 3, init=init)),
     ]
     return network(layers, (8, 8, 2), seed=seed)
 
 
 WITHOUT_BATCH_NORM = ["node_perturbation"]  # tested in `small_convnet` without batch norm
-ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *CHAIN_RULES, *LINEAR_RULES]  # each in the network of `network_for`
+ALL_RULES = [
+    *RULES,
+    *WITHOUT_BATCH_NORM,
+    *CHAIN_RULES,
+    *LINEAR_RULES,
+    *MONOTONE_RULES,
+]  # each in the network of `network_for`
 
 
 def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Network:
@@ -252,6 +262,8 @@ def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Net
         return mlp(seed)
     if _lists(CHAIN_RULES, description):
         return chain(seed)
+    if _lists(MONOTONE_RULES, description):
+        return chain(seed, "nonnegative_normal")
     return small_convnet(seed, batch_norm and not _lists(WITHOUT_BATCH_NORM, description))
 
 
