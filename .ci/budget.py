@@ -40,6 +40,8 @@ CORE += 34  # the layer UnitLength, and the places of hidden layers apart from w
 CORE += 64  # DivisiveNorm, with equations and symbols for traces
 CORE += 33  # ON/OFF weights: two initialisers, and whether an initialiser is non-negative
 CORE += 26  # the signs of the gradients of single examples, about which some rules have a theorem
+CORE += 7  # two classes with a single output
+CORE += 10  # non-negative initialisers
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

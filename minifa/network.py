@@ -17,6 +17,7 @@ from . import array_checks, backend, extension_checks, network_files
 from .backend import Array, xp
 from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain, set_shapes
 from .layers.weighted import Weighted
+from .losses import classes_of
 from .registry import KnownOptions, unknown
 from .representations import HtmlRepr
 from .rng import check_seed
@@ -360,13 +361,14 @@ class Network(KnownOptions, HtmlRepr):
         return numpy.concatenate(outputs)
 
     def classify(self, x: Any, batch_size: int = 256, rule: RuleOfNetwork | None = None) -> numpy.ndarray:
-        """The classes of an input x (N, ...), the index of the largest output: (N,), integers on the host.
+        """The classes of an input x (N, ...), the index of the largest output: (N,), integers on the host. With a
+        single output the classes are 1 where it is above 0, else 0.
 
         Args:
             x, batch_size, rule: as for `predict`.
 
         Raises:
-            ValueError, TypeError: as for `predict`; ValueError: the network has a single output.
+            ValueError, TypeError: as for `predict`; ValueError: outputs that are not (N, n_out).
 
         >>> net = mf.Network([mf.Linear(1, 2, init="zero")])
         >>> net["linear1"].b = mf.asarray([0.0, 1.0])
@@ -374,9 +376,9 @@ class Network(KnownOptions, HtmlRepr):
         [1, 1]
         """
         outputs = self.predict(x, batch_size, rule)
-        if outputs.ndim != 2 or outputs.shape[1] < 2:
-            raise ValueError(f"classes need two outputs or more per example, got outputs of shape {outputs.shape}")
-        return outputs.argmax(axis=1)
+        if outputs.ndim != 2:
+            raise ValueError(f"classes need outputs of shape (N, n_out), got outputs of shape {outputs.shape}")
+        return classes_of(outputs)
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:

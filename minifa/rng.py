@@ -103,6 +103,16 @@ def uniform(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> n
     return rng.uniform(-limit, limit, shape)
 
 
+def nonnegative_gaussian(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
+    """Absolute values of `gaussian` numbers, whose root mean square is ``sd`` and whose mean is sqrt(2 / pi) sd."""
+    return abs(gaussian(rng, shape, sd))
+
+
+def nonnegative_uniform(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
+    """Absolute values of `uniform` numbers: between 0 and sqrt(3) sd, with root mean square ``sd``."""
+    return abs(uniform(rng, shape, sd))
+
+
 # Standard deviation of a standard normal number truncated to +-2: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
 TRUNCATED_SD = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 

@@ -96,7 +96,7 @@ class Experiment(KnownOptions):
         weights_names: for a PyTorch file, maps each of its modules to a layer; empty: by `minifa.weights.match`.
         freeze: layers and blocks that are not trained, comma-separated: ``"conv1,residual2"``; None: all are trained.
         rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
-        loss: name of a loss; None: softmax cross-entropy for classification, half squared error for regression.
+        loss: name of a loss; None: `default_loss`.
         optimizer: name of an optimizer.
         schedule: name of a schedule with its options, ``"cosine:epochs=15"``.
         optimizer_options: options of the optimizer other than learning rate and weight decay.
@@ -415,8 +415,7 @@ def _components(experiment: Experiment, net: Network, data: Dataset) -> tuple[Ru
     """The rule (attached), loss and optimizer with which an experiment trains this network, after its layers were
     frozen."""
     make_optimizer = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
-    loss_name = experiment.loss or ("softmax_cross_entropy" if data.classes else "half_squared_error")
-    make_loss = lookup(LOSSES, loss_name, "loss")
+    make_loss = lookup(LOSSES, experiment.loss or default_loss(data), "loss")
     schedules.make(experiment.schedule)  # validate now rather than when training starts
     if experiment.patience is not None and not experiment.validation:
         raise ValueError(
@@ -435,6 +434,14 @@ def _components(experiment: Experiment, net: Network, data: Dataset) -> tuple[Ru
     rule = rules.make(experiment.rule, seed=experiment.seed).attach(net)
     optimizer.bind(net, rule)  # checks the names in its options
     return rule, make_loss(), optimizer
+
+
+def default_loss(data: Dataset) -> str:
+    """The name of the loss for a data set: softmax cross-entropy for classes, sigmoid cross-entropy for two classes
+    with a single output, half squared error for regression."""
+    if not data.classes:
+        return "half_squared_error"
+    return "sigmoid_cross_entropy" if data.single_output else "softmax_cross_entropy"
 
 
 def augmentation_of(experiment: Experiment) -> Augmentation | None:

@@ -22,6 +22,7 @@ from .hsic import HSIC, PHSIC
 from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .local import Local
 from .local_difference_reconstruction import LDRL
+from .mdfa import MDFA
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
 from .perturbed_feedback import PerturbedFeedback
@@ -76,6 +77,7 @@ RULES: dict[str, type[Rule]] = {
         HSIC,
         GEVB,
         PerturbedFeedback,
+        MDFA,
         ASAP,
     )
 }
@@ -127,6 +129,7 @@ __all__ = [
     "KolenPollack",
     "LDRL",
     "Local",
+    "MDFA",
     "NodePerturbation",
     "PBP",
     "PC",

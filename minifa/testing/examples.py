@@ -218,6 +218,8 @@ LINEAR_RULES = ["di", "di:weights=initial", "pbp", "dfc"]
 VECTOR_RULES = ["gevb", "gevb:nonnegative=false,recompute=true"]
 # Rules whose hidden layers must receive inputs of unit length, tested in `unit_length_net`.
 UNIT_LENGTH_RULES = ["forward_forward", "forward_forward:goodness=sum,prediction=readout"]
+# Rules that accept only monotone networks without negative weights above the first layer, tested in such a `chain`.
+MONOTONE_RULES = ["mdfa"]
 
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:
@@ -260,12 +262,13 @@ def mlp(seed: int = 0, hidden: Sequence[int] = (5, 6)) -> Network:
     return network(layers[:-1], (4,), seed=seed)
 
 
-def chain(seed: int = 0) -> Network:
-    """Two convolutions, max and mean pooling, Flatten and two linear layers, with 146 weights and biases."""
+def chain(seed: int = 0, init: str = "he_normal") -> Network:
+    """Two convolutions, max and mean pooling, Flatten and two linear layers, with 146 weights and biases. ``init``: the
+    initialiser of all weights above the first layer."""
     layers = [
         *(Conv2d(2, 3, 3, padding=1), Tanh(), MaxPool(2)),
-        *(Conv2d(3, 2, 2), LeakyReLU(0.1), AvgPool(2, stride=1), Flatten()),
-        *(Linear(8, 5), Tanh(), Linear(5, 3)),
+        *(Conv2d(3, 2, 2, init=init), LeakyReLU(0.1), AvgPool(2, stride=1), Flatten()),
+        *(Linear(8, 5, init=init), Tanh(), Linear(5, 3, init=init)),
     ]
     return network(layers, (8, 8, 2), seed=seed)
 
@@ -273,6 +276,11 @@ def chain(seed: int = 0) -> Network:
 def vector_network(seed: int = 0) -> Network:
     """A vector network from 4 inputs to 3 outputs, with 95 weights and biases."""
     return network(vector_mlp((4,), 3, hidden=(4, 4)), (4,), seed=seed)
+
+
+def monotone_chain(seed: int = 0) -> Network:
+    """`chain` with non-negative weights."""
+    return chain(seed, "nonnegative_normal")
 
 
 def unit_length_net(seed: int = 0) -> Network:
@@ -290,6 +298,7 @@ OWN_NETWORKS: list[tuple[list[str], Callable[[int], Network]]] = [  # of rules t
     (LINEAR_RULES, mlp),
     (VECTOR_RULES, vector_network),
     (UNIT_LENGTH_RULES, unit_length_net),
+    (MONOTONE_RULES, monotone_chain),
 ]
 IN_OWN_NETWORKS = [description for descriptions, _ in OWN_NETWORKS for description in descriptions]
 ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *IN_OWN_NETWORKS]  # each in the network of `network_for`

@@ -22,7 +22,7 @@ from ..data.base import Dataset, Examples
 from ..data.batches import Batches, count_batches
 from ..layers.base import set_shapes
 from ..layers.batch_norm import BatchNorm
-from ..losses import Loss
+from ..losses import Loss, classes_of
 from ..network import Network
 from ..optim import AN_OPTIMIZER, Optimizer
 from ..registry import KnownOptions
@@ -554,13 +554,13 @@ class Trainer(KnownOptions):
         if examples.y.ndim != 1:
             return []
         predicted: list[numpy.ndarray] = []
-        n_out = 0
+        count = 0
         with backend.quiet():
             for output, _ in self._outputs(examples, batch_size):
-                predicted.append(backend.to_host(xp.argmax(output, axis=1)))
-                n_out = output.shape[1]
+                predicted.append(backend.to_host(classes_of(output)))
+                count = max(2, output.shape[1])
         correct = numpy.concatenate(predicted) == examples.y
-        members = [correct[examples.y == k] for k in range(n_out)]
+        members = [correct[examples.y == k] for k in range(count)]
         return [float(one.mean()) if len(one) else None for one in members]
 
     def _outputs(self, examples: Examples, batch_size: int) -> Iterator[tuple[Array, numpy.ndarray]]:
@@ -590,5 +590,5 @@ def check_examples(examples: Any) -> None:
 
 
 def count_correct(output: Array, target: Array) -> Array:
-    """Number of rows with equal argmax in output and target, a scalar on the backend."""
-    return (xp.argmax(output, axis=1) == xp.argmax(target, axis=1)).sum()
+    """Number of rows of the same class in output and target, a scalar on the backend."""
+    return (classes_of(output) == classes_of(target)).sum()
