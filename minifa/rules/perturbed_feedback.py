@@ -40,17 +40,17 @@ class PerturbedFeedback(LearnedFeedback):
     Args:
         seed: keys the random streams of the initial B and of the noise.
         sigma: standard deviation of the noise, above 0.
-        rate: learning rate of B, above 0.
+        rate: learning rate of B, above 0. With 0.3, B comes nearer to W in networks of one to three hidden layers, and
+            training diverges in one of eight, at every learning rate of W.
 
     Raises:
-        TypeError: an option that is not a number.
-        ValueError: an option that is not above 0; at `attach`, a network with batch norm, or a layer whose input size
-            is not known.
+        TypeError, ValueError: an option that is not a number above 0; ValueError at `attach`: a network with batch
+            norm, or a layer whose input size is not known.
 
     B aligns with W from a scalar for each example, here while W does not learn:
 
     >>> net, targets = mf.Network([mf.Linear(4, 8), mf.Linear(8, 5)]), np.random.default_rng(0).normal(size=(100, 5))
-    >>> rule, x = mf.rules.PerturbedFeedback(rate=0.1).attach(net), mf.asarray(np.eye(100, 4))
+    >>> rule, x = mf.rules.PerturbedFeedback().attach(net), mf.asarray(np.eye(100, 4))
     >>> for step in range(50):
     ...     value = rule.gradients(net, x, mf.asarray(targets), mf.HalfSquaredError())
     ...     mf.SGD(lr=0.0).step(net, rule)
@@ -64,9 +64,10 @@ class PerturbedFeedback(LearnedFeedback):
     paper = "Lansdell, Prakash & Kording 2020"
     needs = "a feedback path for every weight, a second, noisy forward pass, and a global scalar per example"
     accepts = "networks without batch norm"
+    explanations = {"noise": "The noise on the input, times W. The rule measures how it changes the loss."}
     update_equation = "B_new = B - rate * r.T @ delta\nr = n * delta_below - (L(xi) - L) / sigma^2 * xi"
 
-    def __init__(self, seed: int = 0, sigma: float = 0.01, rate: float = 0.3) -> None:
+    def __init__(self, seed: int = 0, sigma: float = 0.01, rate: float = 0.1) -> None:
         super().__init__(seed)
         self.sigma, self.rate = check_positive(sigma, "sigma"), check_positive(rate, "rate")
 
@@ -79,9 +80,8 @@ class PerturbedFeedback(LearnedFeedback):
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         value = super().gradients(net, x, y, loss)
         perturbed = _PerturbedInputs(self, net.step)
-        noisy, clean = net.forward(x, perturbed), self.require(self.output)
-        self.xi = perturbed.noise
-        self.rise = loss(noisy, self.target)[0] - loss(clean, self.target)[0]  # (N,)
+        noisy, self.xi = net.forward(x, perturbed), perturbed.noise
+        self.rise = loss(noisy, self.target)[0] - loss(self.output, self.target)[0]  # (N,)
         return value
 
     def carry(self, layer: Weighted, delta: Array) -> Array | None:

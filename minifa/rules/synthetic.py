@@ -11,8 +11,8 @@ Jaderberg et al. 2017, "Decoupled neural interfaces using synthetic gradients"; 
 Tuytelaars & Goedemé 2020, "Feed-forward on-edge fine-tuning using static synthetic gradient modules". The error that
 arrives at a module comes from the predicted error of the layer above; only the highest module receives the true one.
 The choices here: modules start at zero, so that hidden layers do not learn in the first step, and the error needs one
-step for each layer on its way down; A, C and c are updated with the weights, by the same optimizer; the module of maps
-reads them as one row (the paper's are convolutions), which takes units^2 entries.
+step for each layer on its way down; A, C and c are updated with the weights, by the same optimizer; a module reads maps
+as one row, so that its A has units^2 entries.
 
 Known equalities, for given weights: in a deep linear network with half the squared error, A = P P.T and C = -P.T with
 P = W_{l+1} ... W_L make the rule backpropagation; drtp is a static module with A = 0, c = 0, C = F.T.
@@ -154,9 +154,9 @@ class Synthetic(LinearModules):
 
     def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
         maps = len(layer.output_shape or ()) > 1
-        names = {"h": f"{layer.name}.y", "t": "t", **{symbol: f"{layer.name}.{symbol}" for symbol in ("A", "C", "c")}}
         p = f"{'rows(h)' if maps else 'h'} @ A{' + t @ C' if self.condition else ''} + c"
-        return f"delta = ({p}) / n{' in the shape of y' if maps else ''}", names
+        modules = {key.split("/")[1]: key.replace("/", ".") for key in self.memory if key.startswith(f"{layer.name}/")}
+        return f"delta = ({p}) / n{' in the shape of y' if maps else ''}", {"h": f"{layer.name}.y", "t": "t", **modules}
 
 
 def draw_modules(units: dict[str, int], n_out: int, init: Initialiser, seed: int, dtype: Any) -> dict[str, Array]:

@@ -93,6 +93,8 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.ZIL(), {"gamma": 1}),
     (lambda: rules.PC(), {"gamma": 0.1, "steps": 20, "beta": None}),
     (lambda: rules.DualProp(), {"alpha": 0.5, "beta": 0.1}),
+    (lambda: rules.Synthetic(), {"condition": True, "static": False, "at": "stage"}),
+    (lambda: rules.PerturbedFeedback(), {"sigma": 0.01, "rate": 0.1}),
     (lambda: rules.DirectKolenPollack(0, "activation", "gaussian", 0.5, True), DIRECT),
     (lambda: rules.DFA(0, "activation", "gaussian", 0.5, True, True), {**DIRECT, "shared": True}),
 ]
@@ -119,3 +121,4 @@ def test_the_defaults_of_every_rule_optimizer_and_initialiser_are_tested():
     kinds = {type(make()) for make, _ in DEFAULTS}
     assert {*rules.RULES.values(), *mf.optim.OPTIMIZERS.values()} <= kinds
     assert {layer.init.name for layer in (mf.Linear(1, 1), mf.Conv2d(1, 1, 3))} == {"he_normal"}
+    assert rules.Synthetic().init.name == "zero"

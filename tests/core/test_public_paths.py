@@ -93,6 +93,10 @@ REFUSED = {
     ),
     "pepita, an unknown input": (lambda: attach("pepita", images_without_a_shape()), "create the network with"),
     "a perturbation of nothing": (lambda: make("weight_perturbation:sigma=0"), "sigma must be above 0"),
+    "a perturbation of unknown inputs": (
+        lambda: attach("perturbed_feedback", images_without_a_shape()),
+        "the input size of Conv2d 'conv2' must be known",
+    ),
     "targets through dropout": (
         lambda: attach("fwdtp", mf.Network([mf.Linear(2, 2), mf.Dropout(0.5), mf.Linear(2, 2)])),
         "can send no target through Dropout",
@@ -250,12 +254,12 @@ def test_missing_preparation_is_reported():
         mf.target_metrics.feedback_conditions(net, make("fa"), x)
     with pytest.raises(RuntimeError, match="not attached to a network"):
         feedback_control.stability(make("dfc"), x)
-    for learned in ("direct_kolen_pollack", "dtp", "ddtp"):
+    for learned in ("direct_kolen_pollack", "dtp", "ddtp", "perturbed_feedback"):
         with pytest.raises(RuntimeError, match="has not computed a batch yet"):
             mf.SGD(0.1).step(net, make(learned).attach(net))
 
 
-@pytest.mark.parametrize("size, rule", [("fa", "fa:conv=dense"), ("dense", "dense")])
+@pytest.mark.parametrize("size, rule", [("fa", "fa:conv=dense"), ("dense", "dense"), ("modules", "synthetic")])
 def test_feedback_that_does_not_fit_into_memory_is_refused(size, rule, monkeypatch):
     monkeypatch.setattr(backend, "free_bytes", lambda: 100)
     with pytest.raises(ValueError, match="bytes"):

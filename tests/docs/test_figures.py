@@ -845,6 +845,7 @@ ERRORS = {"network", "deltas", "angles"}
         ("fwdtp", CURVES | ERRORS | LAYERWISE),
         ("dfa", CURVES | ERRORS | LAYERWISE - {"signs-linear2"}),
         ("bp", {"training", "network"} | LAYERWISE - {"signs-linear2"}),  # B is W, and the errors are equal
+        ("synthetic", CURVES | ERRORS | LAYERWISE - {"signs-linear2"}),  # B is W, and the errors differ
         ("pepita", {"training", "network"} | LAYERWISE - {"signs-linear2"}),
         ("weight_perturbation", {"training", "network"} | LAYERWISE - {"signs-linear2"}),
     ],

@@ -177,12 +177,6 @@ def test_networks_that_cannot_be_perturbed_are_refused_by_name(layers, message):
         make("perturbed_feedback").attach(Network(layers))
 
 
-def test_a_step_before_the_first_batch_is_refused():
-    net = mlp()
-    with pytest.raises(RuntimeError, match="'perturbed_feedback' has not computed a batch yet"):
-        mf.SGD(0.1).step(net, make("perturbed_feedback").attach(net))
-
-
 @pytest.mark.long
 def test_a_scalar_trains_the_feedback_better_than_the_weights():
     # tanh, SGD 0.1, 20 epochs of the digits: the top B ends 20 degrees nearer to W than under fa
