@@ -149,7 +149,8 @@ class _Plan:
     def _broadcast_lines(self) -> dict[str, dict[str, Any]]:
         """For a rule that broadcasts the error: the matrices by source and target. The source "" is the loss."""
         lines: dict[str, dict[str, Any]] = {}
-        for key, matrix in {} if self.rule.B_corresponds_to_W else self.rule.B.items():
+        broadcasts = not (self.rule.B_corresponds_to_W or self.rule.B_is_local)
+        for key, matrix in self.rule.B.items() if broadcasts else ():
             target, _, source = key.partition("<-")
             lines.setdefault(source, {})[target] = matrix
         return dict(sorted(lines.items(), key=lambda item: self.at[item[0]].y))
@@ -259,7 +260,8 @@ class _Plan:
         for name, box in self.at.items():
             if box.layer is not None and name not in named and self.rule.teaches(self.layers[name]):
                 axes.plot(self.right, box.y, "o", color=colour(1), markersize=6)
-                text = f"{_last_part(name)} is taught"
+                how = "has its own loss" if self.rule.B_is_local else "is taught"
+                text = f"{_last_part(name)} {how}"
                 axes.text(self.right + 0.15, box.y, text, va="center", fontsize=SMALL, color=colour(1))
 
 
