@@ -260,7 +260,9 @@ class _Plan:
         for name, box in self.at.items():
             if box.layer is not None and name not in named and self.rule.teaches(self.layers[name]):
                 axes.plot(self.right, box.y, "o", color=colour(1), markersize=6)
-                how = "has its own loss" if self.rule.B_is_local else "is taught"
+                how, matrix = "is taught", self.rule.B.get(name)
+                if self.rule.B_is_local:
+                    how = "has its own loss" if matrix is None else f"  $B$  {size(matrix.shape)}\nof its own loss"
                 text = f"{_last_part(name)} {how}"
                 axes.text(self.right + 0.15, box.y, text, va="center", fontsize=SMALL, color=colour(1))
 
