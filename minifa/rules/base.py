@@ -80,6 +80,7 @@ class Rule(Constructed, HtmlRepr):
     needs = ""  # what a physical implementation (brain, hardware) must provide
     crosses_weights = True  # False if `feedback` is always None: only layers that `teaches` names get errors
     B_corresponds_to_W = True  # whether B[name] takes the place of that layer's W; default: as crosses_weights
+    B_is_local = False  # whether B[name] is part of the layer, as a head is: nothing is sent through it from elsewhere
     one_backward_pass = True  # whether an update is one backward pass, comparable with backpropagation's
     presynaptic: Mapping[str, Array] = MappingProxyType({})  # see `Attributes`; default: none
     statistics: tuple[str, ...] = ("/start_norm",)  # endings of names in `memory` that are no feedback, as counted

@@ -32,6 +32,7 @@ class LocalLosses(Rule):
     """
 
     crosses_weights = False
+    B_is_local = True
     explanations: Mapping[str, str] = {
         "teach": "The error of the layer's own loss. The error from the layers above is not used.",
         "feedback": "No error is carried through this layer: the layers below have losses of their own.",
