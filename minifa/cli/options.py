@@ -206,7 +206,11 @@ def add_network(command: argparse.ArgumentParser, base: Experiment, model: str =
         dest="augmentation",
         help=f"of the training images: {', '.join(AUGMENTATIONS)}; with options: crop_flip:padding=4 (default: none)",
     )
-    what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {model or base.model})")
+    _add_model(what, model or base.model)
+
+
+def _add_model(what: argparse._ArgumentGroup, default: str) -> None:
+    what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {default})")
     what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
     what.add_argument(
         "--hidden", type=widths, help="widths of the hidden layers of the model mlp, as 100,50 (default: 500)"

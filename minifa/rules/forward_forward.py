@@ -241,10 +241,10 @@ def units_of_hidden_layers(net: Network, label: str) -> dict[str, int]:
         raise ValueError(
             f"the rule {label!r} teaches hidden layers, and the network has none: put one before the output"
         )
-    if not 2 <= classes <= math.prod(net.input_shape):
+    if not 2 <= classes < math.prod(net.input_shape):
         raise ValueError(
-            f"the rule {label!r} writes the label into the first inputs, one for each of two or more classes: the "
-            f"network has {math.prod(net.input_shape)} inputs and {classes} outputs"
+            f"the rule {label!r} needs two or more classes and more inputs than classes, because the label takes the "
+            f"place of as many inputs: the network has {math.prod(net.input_shape)} inputs and {classes} outputs"
         )
     unnormalised = ""
     for layer in net.layers[: net.layers.index(net.output_layer)]:

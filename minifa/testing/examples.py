@@ -326,6 +326,8 @@ def model_for(description: str) -> tuple[str, dict[str, Any]]:
     """
     if _lists(VECTOR_RULES, description):
         return "vector_mlp", {}
+    if _lists(MONOTONE_RULES, description):
+        return "mlp", {"init": "nonnegative_normal", "first_init": "he_normal"}
     return "mlp", {"unit_length": True} if _lists(UNIT_LENGTH_RULES, description) else {}
 
 

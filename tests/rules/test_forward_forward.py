@@ -243,7 +243,7 @@ def test_inactive_examples_are_no_trouble(engine):
             "BatchNorm 'batchnorm1' mixes right and wrong",
         ),
         (lambda: [Residual([Linear(4, 4), ReLU()]), Linear(4, 3)], (4,), "Residual 'residual1' has a shortcut"),
-        (lambda: [Linear(4, 5), ReLU(), Linear(5, 6)], (4,), "has 4 inputs and 6 outputs"),
+        (lambda: [Linear(4, 5), ReLU(), Linear(5, 4)], (4,), "more inputs than classes.* has 4 inputs and 4 outputs"),
         (lambda: [Linear(4, 5), ReLU(), Linear(5, 1)], (4,), "has 4 inputs and 1 outputs"),
         (lambda: [Linear(4, 3)], (4,), "teaches hidden layers, and the network has none"),
         (lambda: [Conv2d(1, 2, 3), ReLU(), mf.GlobalAvgPool(), Linear(2, 2)], None, "the input size must be known"),

@@ -17,7 +17,7 @@ import minifa as mf
 from minifa import cli, data, models, rules
 from minifa.data.base import Dataset, Examples
 from minifa.experiments import Experiment, build
-from minifa.testing.examples import VECTOR_RULES
+from minifa.testing.examples import model_for
 from minifa.tracing import explorer, stepper
 
 RULES = ["bp", "fa", "usf", "dfa"]
@@ -201,16 +201,22 @@ def test_a_diverging_run_ends_at_the_divergence():
     assert all(np.isfinite(one["loss"]) for one in content["runs"]["fa"])
 
 
-ON_VECTORS = replace(TINY, model="vector_mlp", model_options={"hidden": (4, 2)})
+def test_the_rules_have_pages_on_the_networks_that_they_accept():
+    """Those of `TINY` together on one page."""
+    pages: dict[tuple[str, str], list[str]] = {}
+    for name in rules.RULES:
+        model, options = model_for(name)
+        pages.setdefault((model, str(options)), []).append(name)
+    assert len(pages) == 4
+    for names in pages.values():
+        model, options = model_for(names[0])
+        of_tiny = (model, options) == ("mlp", {})
+        experiment = TINY if of_tiny else replace(TINY, model=model, model_options={"hidden": (4, 2), **options})
+        some = data.load("digits" if "forward_forward" in names else "xor")  # its labels take one input for each class
+        check_films(explorer.explore(replace(experiment, lr=0.1), some, names, train_updates=2), names)
 
 
-@pytest.mark.parametrize(
-    ("names", "experiment"),
-    [([name for name in rules.RULES if name not in VECTOR_RULES], TINY), (["gevb"], ON_VECTORS)],
-    ids=["all", "of vector networks"],
-)
-def test_every_rule_has_a_page(names, experiment):
-    page = explorer.explore(replace(experiment, lr=0.1), data.load("xor"), names, train_updates=2)
+def check_films(page, names):
     content, _ = content_of(page)
     assert list(content["films"]) == list(content["runs"]) == names
 
