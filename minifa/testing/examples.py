@@ -181,6 +181,10 @@ RULES = [
     "pepita",
     "pepita:output=second",
     "weight_perturbation",
+    "phsic",
+    "phsic:kernel=gaussian,labels=gaussian",
+    "phsic:groups=2",
+    "hsic",
 ]
 
 # Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them
