@@ -137,8 +137,8 @@ class Gaussian(Kernel):
 
 
 class Grouped(Kernel):
-    """Another kernel of the groups of an example's values: each group of neighbouring channels, at all positions, is
-    one value, a power of its variance (Pogodin & Latham 2020; delta is called ``smoothing`` here, as in their code).
+    """Another kernel of the groups of an example's values: each group of neighbouring channels, at all positions,
+    counts as one value, a power of its variance (Pogodin & Latham 2020; their delta is called ``smoothing`` here).
 
     Args:
         kernel: the other kernel.

@@ -26,6 +26,7 @@ from __future__ import annotations
 __all__ = ["HSIC", "PHSIC"]
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from .. import extension_checks
@@ -51,6 +52,8 @@ class KernelLosses(LocalLosses):
     z_kernel: Kernel
     y_kernel: Kernel
     K_y: Array
+    Q_equation = ""
+    symbols: Mapping[str, str] = {}  # of Q_equation: the attributes of the rule
     explanations = {
         "teach": "The layer's own loss compares the kernel K of its activities with the kernel of the targets.",
         "feedback": "No error is carried through this layer: the layers below have losses of their own.",
@@ -72,6 +75,10 @@ class KernelLosses(LocalLosses):
         loss, Q = self.objective(K)
         self.K[layer.name], self.Q[layer.name] = K, Q
         return loss, None, self.z_kernel.error(h, K, Q)
+
+    def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
+        symbols = {"h": f"{layer.name}.y", **{symbol: f"rule.{name}" for symbol, name in self.symbols.items()}}
+        return f"{self.Q_equation}\ndelta = the derivative of sum(Q * K) by h", symbols
 
     def trace_arrays(self, layer: Layer) -> dict[str, Array]:
         return {"K": self.K[layer.name], "Q": self.Q[layer.name]} if layer.name in self.K else {}
@@ -107,6 +114,8 @@ class PHSIC(KernelLosses):
     paper = "Pogodin & Latham 2020"
     needs = "the similarity of the targets of two examples at every layer (a global signal); no backward path"
     at = "stage"
+    Q_equation = "Q = (2 * (K - mean(K)) - gamma * (K_y - mean(K_y))) / n^2"
+    symbols = {"gamma": "gamma", "K_y": "K_y"}
 
     def __init__(
         self,
@@ -179,6 +188,8 @@ class HSIC(KernelLosses):
     equation = "delta = d/dh (nHSIC(K_x, K) - lambda nHSIC(K_y, K))"
     paper = "Ma et al. 2020"
     needs = "a whole batch of inputs and of targets at every layer; no backward path"
+    Q_equation = "Q = H (eps n R M R) H\nM = Kt_x - lambda Kt_y\nR = (H K H + eps n I)^-1"
+    symbols = {"M": "M", "lambda": "balance", "eps": "eps"}
 
     def __init__(self, seed: int = 0, balance: float = 50.0, sigma: float = 5.0, eps: float = EPS) -> None:
         super().__init__(seed)
@@ -188,8 +199,7 @@ class HSIC(KernelLosses):
 
     def compute_error(self, output: Array, y: Any, loss: Loss) -> Array:
         value = super().compute_error(output, y, loss)
-        assert self.batch is not None
-        self.K_x = self.z_kernel.matrix(self.batch.x)
+        self.K_x = self.z_kernel.matrix(self.require(None if self.batch is None else self.batch.x))
         inputs, targets = (normalised(K, self.eps)[0] for K in (self.K_x, self.K_y))
         self.M = inputs - self.balance * targets
         return value

@@ -207,6 +207,10 @@ RULES = [
     "local:loss=pred,heads=fixed,dim_in_decoder=40",
     "local:bio=true",
     "local:similarity_head=true",
+    "phsic",
+    "phsic:kernel=gaussian,labels=gaussian",
+    "phsic:groups=2",
+    "hsic",
 ]
 
 # Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them
