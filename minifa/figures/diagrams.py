@@ -151,7 +151,8 @@ class _Plan:
     def _broadcast_lines(self) -> dict[str, dict[str, Any]]:
         """For a rule that broadcasts the error: the matrices by source and target. The source "" is the loss."""
         lines: dict[str, dict[str, Any]] = {}
-        for key, matrix in {} if self.rule.B_corresponds_to_W else self.rule.B.items():
+        broadcasts = not (self.rule.B_corresponds_to_W or self.rule.B_is_local)
+        for key, matrix in self.rule.B.items() if broadcasts else ():
             target, _, source = key.partition("<-")
             if "/" not in key:  # the others are modules of their layer
                 lines.setdefault(source, {})[target] = matrix
@@ -262,10 +263,18 @@ class _Plan:
         for name, box in self.at.items():
             if box.layer is not None and name not in named and self.rule.teaches(self.layers[name]):
                 axes.plot(self.right, box.y, "o", color=colour(1), markersize=6)
-                modules = {key.partition("/")[2]: B for key, B in self.rule.B.items() if key.startswith(f"{name}/")}
-                by = ", ".join(f"${part}$ {size(B.shape)}" for part, B in modules.items())
-                text = f"{_last_part(name)}   {by}" if by else f"{_last_part(name)} is taught"
+                text = f"{_last_part(name)} {self._how_taught(name)}"
                 axes.text(self.right + 0.15, box.y, text, va="center", fontsize=SMALL, color=colour(1))
+
+    def _how_taught(self, name: str) -> str:
+        """By which matrices or modules the error at this layer comes about, if not by those of a broadcast."""
+        modules = {key.partition("/")[2]: B for key, B in self.rule.B.items() if key.startswith(f"{name}/")}
+        if modules:
+            return "  " + ", ".join(f"${part}$ {size(B.shape)}" for part, B in modules.items())
+        if not self.rule.B_is_local:
+            return "is taught"
+        matrix = self.rule.B.get(name)
+        return "has its own loss" if matrix is None else f"  $B$  {size(matrix.shape)}\nof its own loss"
 
 
 def _last_part(name: str) -> str:

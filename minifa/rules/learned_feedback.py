@@ -27,4 +27,4 @@ class LearnedFeedback(Rule):
         return "B = the matrix after all its updates", super().feedback_equation(layer)[1]
 
     def start_angle(self, layer: Weighted) -> float | None:
-        return 90.0
+        return None if layer.init.is_nonnegative else 90.0

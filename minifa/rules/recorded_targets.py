@@ -24,13 +24,15 @@ from .taught_layers import taught_layers
 
 
 class Batch(NamedTuple):
-    """The arguments of a rule's last `gradients`, with the targets as rows (N, n_out), and the network's step then."""
+    """The arguments of a rule's last `gradients`, with the targets as rows (N, n_out), the network's step then, and
+    whether the targets were class indices."""
 
     net: Network
     x: Array
     rows: Array
     loss: Loss
     step: int
+    of_classes: bool
 
 
 class _Recorder(Observer):
@@ -63,14 +65,14 @@ def recorded(rule: Any) -> dict[str, tuple[Array, Array]]:
     """
     if rule.batch is None:
         raise RuntimeError(f"the rule {rule.label!r} has not computed a batch yet: call rule.gradients first")
-    net, x, rows, loss, step = rule.batch
+    net, x, rows, loss, step, _ = rule.batch
     if net.step != step:
         raise RuntimeError(
             "the weights were updated after the last pass: read activities and targets between rule.gradients and "
             "optimizer.step"
         )
     pairs = activities_and_errors(rule, net, x, rows, loss)
-    return {name: (h, h - (rule.eta * len(x)) * delta) for name, (h, delta) in pairs.items()}
+    return {name: (h, h - (rule.eta * len(h)) * delta) for name, (h, delta) in pairs.items()}
 
 
 def activities_and_errors(

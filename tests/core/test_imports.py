@@ -15,7 +15,7 @@ LEVELS = """
     registry
     backend parallel environment
     console storage rng linalg initialisers schedules extension_checks array_checks
-    losses layers
+    losses layers kernels
     network_files
     network
     jacobians

@@ -402,6 +402,14 @@ def test_response_normalisation_appears_in_its_equations(float64, monkeypatch):
     assert [(m.kind, check_equation(m, sum_over=0)) for m in moments] == [("forward", 2), ("backward", 1)]
 
 
+def test_divisive_normalisation_appears_in_its_equations(float64):
+    layers = [mf.Linear(3, 4), mf.DivisiveNorm(1, 4), mf.Linear(4, 2)]
+    (forward,) = (m for m in mf.trace(*tiny("bp", layers=layers)) if m.layer == "divisivenorm1" and m.kind == "forward")
+    c, v, p, y = (np.asarray(forward.terms[key]) for key in ("c", "v", "p", "y"))
+    np.testing.assert_allclose(v[:, 0], (c * c).mean(axis=1) + forward.terms["delta"] / forward.terms["n"])
+    np.testing.assert_allclose(y, c / v**p)
+
+
 @pytest.mark.parametrize("description", ["bp", "fa", "dfa", "pepita", "pepita:output=second"])
 def test_an_error_and_its_angle_belong_to_the_moment_that_sent_it(description, engine):
     """Also at the fork of a block: the error that its shortcut received is not the error that its body sent."""
