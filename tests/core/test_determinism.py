@@ -27,8 +27,10 @@ from conftest import install
 import minifa as mf
 from minifa import Conv2d, Flatten, Linear, MaxPool, Network, ReLU, Tanh, Trainer, backend, checkpoints
 from minifa.experiments import Experiment, run_many
+from minifa.initialisers import find
+from minifa.layers.weighted import Weighted
 from minifa.rules import RULES
-from minifa.testing.examples import LINEAR_RULES
+from minifa.testing.examples import LINEAR_RULES, MONOTONE_RULES
 from minifa.training import Callback
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
@@ -65,7 +67,11 @@ def trainer_of(rule_name, stop_at, losses, lr=0.005):
     layers = [Conv2d(1, 8, 3, padding=1), ReLU(), Conv2d(8, 16, 3, padding=1), Tanh(), MaxPool(2), Flatten()]
     if rule_name in LINEAR_RULES:
         layers = [Flatten(), Linear(64, 256), Tanh()]
-    net = Network([*layers, Linear(256, 32), ReLU(), Linear(32, 10)], seed=1, input_shape=(8, 8, 1))
+    layers += [Linear(256, 32), ReLU(), Linear(32, 10)]
+    if rule_name in MONOTONE_RULES:
+        for layer in [layer for layer in layers if isinstance(layer, Weighted)][1:]:
+            layer.init = find("nonnegative_normal")
+    net = Network(layers, seed=1, input_shape=(8, 8, 1))
     rule = mf.rules.make(rule_name, seed=1).attach(net)
     gradients = rule.gradients
 
@@ -153,7 +159,10 @@ def test_the_stand_in_gives_the_same_bits(rule_name, losses_here, monkeypatch):
 
 def test_worker_processes_give_the_same_bits():
     """For any number of --jobs: here 1, and 2 with half as many threads each."""
-    experiments = [Experiment(rule=name, model="mlp", lr=0.01, epochs=1) for name in RULES]
+    options = dict.fromkeys(MONOTONE_RULES, {"init": "nonnegative_normal", "first_init": "he_normal"})
+    experiments = [
+        Experiment(rule=name, model="mlp", model_options=options.get(name, {}), lr=0.01, epochs=1) for name in RULES
+    ]
     times = {"seconds", "images_per_second"}
 
     def measured(jobs):

@@ -79,7 +79,8 @@ def test_a_network_shows_its_summary_and_a_rule_shows_the_feedback_beside_it():
 
 @pytest.mark.parametrize("name", mf.rules.RULES)
 def test_every_rule_and_its_matrices_can_be_shown(name):
-    net = mf.Network(mf.models.mlp((4, 4, 1), 3, hidden=(6, 5)), input_shape=(4, 4, 1))
+    layers = mf.models.mlp((4, 4, 1), 3, hidden=(6, 5), init="nonnegative_normal", first_init="he_normal")
+    net = mf.Network(layers, input_shape=(4, 4, 1))  # every rule accepts it
     rule = mf.rules.RULES[name](seed=0).attach(net)
     assert rule.equation in page_of(rule).text or len(rule.equation) > markup.LONGEST_LINE
     shown = page_of(rule.B)

@@ -15,7 +15,15 @@ from minifa import Layer
 from minifa.backend import xp
 from minifa.rules import FA, RULES, Rule, make
 from minifa.testing import check_layer, check_rule
-from minifa.testing.examples import CHAIN_RULES, GEOMETRIES, LINEAR_RULES, mlp, network_for, small_convnet
+from minifa.testing.examples import (
+    CHAIN_RULES,
+    GEOMETRIES,
+    LINEAR_RULES,
+    MONOTONE_RULES,
+    mlp,
+    network_for,
+    small_convnet,
+)
 
 # Layers
 
@@ -271,7 +279,7 @@ def test_wrong_arguments_are_refused(call, message):
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_passes(name, engine):
     """On the default networks, or on the one that a rule with targets accepts."""
-    chains = {description.partition(":")[0] for description in (*CHAIN_RULES, *LINEAR_RULES)}
+    chains = {description.partition(":")[0] for description in (*CHAIN_RULES, *LINEAR_RULES, *MONOTONE_RULES)}
     check_rule(partial(make, name), net=partial(network_for, name) if name in chains else None)
 
 

@@ -145,7 +145,7 @@ def test_B_holds_exactly_the_matrices_that_carried_the_error(description, monkey
         assert used == {}
         direct = {"relu1", "residual1.body.relu1", "relu2", "leakyrelu1", "tanh1"}
         special = {"dfa:at=activation,family=gaussian": direct}
-        special |= {"pepita": {"input"}, "pepita:output=second": {"input"}}
+        special |= {"mdfa": {"maxpool1", "avgpool1", "tanh2"}, "pepita": {"input"}, "pepita:output=second": {"input"}}
         special |= dict.fromkeys(("shallow", "weight_perturbation", "node_perturbation"), set())
         if description == "dense":
             assert {key.split("<-")[0] for key in rule.B} == direct

@@ -201,7 +201,9 @@ def test_a_diverging_run_ends_at_the_divergence():
 
 
 def test_every_rule_has_a_page():
-    page = explorer.explore(replace(TINY, lr=0.1), data.load("xor"), list(rules.RULES), train_updates=2)
+    options = {"hidden": (4,), "activation": "tanh", "init": "nonnegative_normal", "first_init": "he_normal"}
+    accepted = replace(TINY, lr=0.1, model="mlp", model_options=options)  # by every rule
+    page = explorer.explore(accepted, data.load("xor"), list(rules.RULES), train_updates=2)
     content, _ = content_of(page)
     assert list(content["films"]) == list(content["runs"]) == list(rules.RULES)
 
