@@ -81,8 +81,8 @@ VARIANCES = {"he_normal": 2.0, "lecun_normal": 1.0}  # of the weights, times fan
 
 class Net(nn.Module):
     """``depth`` 3x3 convolutions of 16 channels, ReLU, pooling after every second one, a linear layer; or, with
-    ``hidden`` widths, a multilayer perceptron. Normal weights, biases at 0. A single output is positive for the second of
-    two classes."""
+    ``hidden`` widths, a multilayer perceptron. Normal weights, biases at 0. A single output is positive for
+    the second of two classes."""
 
     def __init__(
         self, rule, depth=6, batch_norm=False, hidden=(), activation="relu", init="he_normal", pixels=64, outputs=10
