@@ -242,13 +242,9 @@ def chain(seed: int = 0, init: str = "he_normal") -> Network:
 
 
 WITHOUT_BATCH_NORM = ["node_perturbation"]  # tested in `small_convnet` without batch norm
-ALL_RULES = [
-    *RULES,
-    *WITHOUT_BATCH_NORM,
-    *CHAIN_RULES,
-    *LINEAR_RULES,
-    *MONOTONE_RULES,
-]  # each in the network of `network_for`
+
+# Each is tested in the network of `network_for`.
+ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *CHAIN_RULES, *LINEAR_RULES, *MONOTONE_RULES]
 
 
 def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Network:
