@@ -96,7 +96,7 @@ class Experiment(KnownOptions):
         weights_names: for a PyTorch file, maps each of its modules to a layer; empty: by `minifa.weights.match`.
         freeze: layers and blocks that are not trained, comma-separated: ``"conv1,residual2"``; None: all are trained.
         rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
-        loss: name of a loss; None: `default_loss`.
+        loss: name of a loss; None: that of the data (`default_loss`).
         optimizer: name of an optimizer.
         schedule: name of a schedule with its options, ``"cosine:epochs=15"``.
         optimizer_options: options of the optimizer other than learning rate and weight decay.

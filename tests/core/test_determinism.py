@@ -27,8 +27,10 @@ from conftest import install
 import minifa as mf
 from minifa import Conv2d, Flatten, Linear, MaxPool, Network, ReLU, Tanh, Trainer, UnitLength, backend, checkpoints
 from minifa.experiments import Experiment, run_many
+from minifa.initialisers import find
+from minifa.layers.weighted import Weighted
 from minifa.rules import RULES
-from minifa.testing.examples import LINEAR_RULES, UNIT_LENGTH_RULES, VECTOR_RULES, model_for
+from minifa.testing.examples import LINEAR_RULES, MONOTONE_RULES, UNIT_LENGTH_RULES, VECTOR_RULES, model_for
 from minifa.training import Callback
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
@@ -70,6 +72,9 @@ def trainer_of(rule_name, stop_at, losses, lr=0.005):
     layers += [Linear(256, 32), ReLU(), Linear(32, 10)]
     if rule_name in VECTOR_RULES:
         layers = mf.models.vector_mlp((8, 8, 1), 10, hidden=(64, 32))
+    if rule_name in MONOTONE_RULES:
+        for layer in [layer for layer in layers if isinstance(layer, Weighted)][1:]:
+            layer.init = find("nonnegative_normal")
     net = Network(layers, seed=1, input_shape=(8, 8, 1))
     rule = mf.rules.make(rule_name, seed=1).attach(net)
     gradients = rule.gradients
