@@ -32,7 +32,7 @@ CORE += 30  # solve and pinv on one thread of BLAS, which refuse an ill-conditio
 CORE += 1  # observers receive the presynaptic activity of a weight gradient
 CORE += 3  # the initialiser lecun_normal
 CORE += 20  # Rule.predict_batch, which every evaluation calls; local losses as measures of schedules
-CORE += 10  # phases: a schedule that starts at a later epoch, and arrays that the next rule keeps
+CORE += 11  # phases: a schedule that starts at a later epoch, and arrays that the next rule keeps
 CORE += 6  # what a trace shows of a rule with targets, and whether B takes the place of W
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),

@@ -187,12 +187,13 @@ class Experiment(KnownOptions):
         return {"lr": lr, **changes, "optimizer_options": {**options, **changes.get("optimizer_options", {})}}
 
     def stage(self, name: str | None) -> Experiment:
-        """The experiment of the phase of this name; without phases, the experiment itself. Raises ValueError for a
-        name that no phase has."""
+        """The experiment of the phase of this name; without phases, the experiment itself. Raises TypeError for a name
+        that is neither a str nor None, ValueError for one that no phase has."""
         return self.stages()[self.number_of(name)]
 
     def number_of(self, name: str | None) -> int:
-        """The index of the phase of this name; 0 without phases. Raises ValueError for a name that no phase has."""
+        """The index of the phase of this name; 0 without phases. Raises TypeError, ValueError, as `stage` does."""
+        check_type(name, (str, type(None)), "the name of a phase must be a str or None")
         names = [phase["name"] for phase in self.phases]
         if self.phases and name not in names:
             raise ValueError(unknown(names, str(name), "phase"))

@@ -345,7 +345,7 @@ def _phase_of(checkpoint: Checkpoint, experiment: Experiment) -> str:
     phase = checkpoint.training.get("phase", "")
     try:
         experiment.number_of(phase)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"'{checkpoint.path}' belongs to another training: {error}") from error
     return phase
 

@@ -7,6 +7,8 @@ import pytest
 
 import minifa as mf
 from minifa import cli
+from minifa.checkpoints import CheckpointError
+from minifa.errors import DataFileError
 from minifa.experiments import (
     Experiment,
     load_run,
@@ -243,6 +245,20 @@ def test_the_second_phase_begins_with_the_network_and_the_learned_feedback_of_th
     assert rule.label == "fa" and net["linear1"].frozen and len(history) == 5 and experiment == two_as_saved()
     net, rule, _ = run_folder.open_run(tmp_path / "both")
     np.testing.assert_array_equal(rule.state()["linear3"], first.rule.state()["linear3"])
+
+
+def test_a_folder_with_an_unknown_phase_is_refused(tmp_path):
+    run_in(tmp_path / "run", two())
+    table = (tmp_path / "run" / "history.csv").read_text()
+    for name in ("other", "7"):
+        (tmp_path / "run" / "history.csv").write_text(table.replace("fixed", name))
+        for read in (run_folder.read_results, run_folder.open_run):
+            with pytest.raises(DataFileError, match="do not belong to its experiment: .*phase"):
+                read(tmp_path / "run")
+    phases = [{**phase, "name": f"{phase['name']}-2"} for phase in two().phases]
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"experiment": two(phases=phases).as_config()}))
+    with pytest.raises(CheckpointError, match="of another experiment|unknown phase"):
+        run_in(tmp_path / "run", two(phases=phases))
 
 
 def two_as_saved():
