@@ -236,7 +236,7 @@ class Experiment(KnownOptions):
     def as_config(self) -> dict[str, Any]:
         """A JSON-serialisable dictionary, with the learning rates and weight decays in force."""
         config = {**self.settings(), "lr": self.rate(), "weight_decay": self.decay()}
-        for phase, stage in zip(config.get("phases", ()), self.stages(), strict=bool(self.phases)):
+        for phase, stage in zip(config.get("phases", ()), self.stages(), strict=False):
             phase.update(lr=stage.rate(), weight_decay=stage.decay())
         return config
 
@@ -375,20 +375,21 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
         FileNotFoundError, ImportError: as in `minifa.weights.load`, when weights are given.
     """
     data_for(experiment, check_type(data, Dataset, A_DATASET))
-    for phase, stage in zip(experiment.phases, experiment.stages(), strict=bool(experiment.phases)):
+    first = experiment.stages()[0]
+    for phase, stage in zip(experiment.phases, experiment.stages(), strict=False):
         try:
             net = _network(stage, data)
             _components(stage, net, data)
         except ValueError as error:
             raise ValueError(f"phase {phase['name']!r}: {error}") from error
-        if net.input_shape != (first := _input_shape(experiment.stages()[0], data)):
+        shape, wanted = _input_shape(stage, data), _input_shape(first, data)
+        if shape != wanted:
             raise ValueError(
-                f"phase {phase['name']!r} has inputs of {format_shape(net.input_shape or ())} and the first phase of "
-                f"{format_shape(first)}: the augmentations of all phases must give images of the same size"
+                f"phase {phase['name']!r} has inputs of {format_shape(shape)} and the first phase of "
+                f"{format_shape(wanted)}: the augmentations of all phases must give images of the same size"
             )
-    first_stage = experiment.stages()[0]
-    net = _network(first_stage, data)
-    return net, *_components(first_stage, net, data)
+    net = _network(first, data)
+    return net, *_components(first, net, data)
 
 
 def _input_shape(experiment: Experiment, data: Dataset) -> tuple[int, ...]:

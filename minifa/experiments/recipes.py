@@ -474,6 +474,8 @@ def _phases(settings: Mapping[str, Any], optimizer: str, problems: Problems) -> 
         name, _, setting = rest.partition(".")
         if start == "phase" and setting:
             by_name.setdefault(name, {})[setting] = value
+        elif start == "phase" and rest:
+            problems.add(key, "a setting of a phase has its name and that of the setting, phase.NAME.optimizer.lr")
     declared = [name for name, own in by_name.items() if own.get("name") == name]
     phases = []
     for name, own in by_name.items():

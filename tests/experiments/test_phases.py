@@ -133,6 +133,7 @@ def test_mistakes_in_settings_of_phases_are_reported():
         ("phase.fxed.epochs=3", "phase.fxed: unknown phase 'fxed': did you mean fixed?"),
         ("phase.fixed.epoch=3", "phase.fixed.epoch: unknown setting 'epoch': did you mean epochs?"),
         ("phase=3", "phase: unknown setting 'phase'"),
+        ("phase.fixed=3", "phase.fixed: a setting of a phase has its name and that of the setting"),
     ):
         with pytest.raises(RecipeError) as refused:
             recipes.parse(RECIPE, [change])
