@@ -116,7 +116,8 @@ class Experiment(KnownOptions):
         phases: phases of the training, one after the other, each a mapping with its ``name``, its ``epochs``, and the
             fields that it changes: rule, loss, optimizer, optimizer_options, lr, weight_decay, schedule, freeze,
             augmentation, batch_size, drop_last, patience. Other fields are those of the experiment. See
-            `minifa.Trainer.begin_phase` for what a phase has from the phase before. Empty: a single phase.
+            `minifa.Trainer.begin_phase` for what a phase has from the phase before; with ``"carry": False`` its rule
+            draws all its arrays anew. Empty: a single phase.
 
     Raises:
         TypeError: a value does not have the annotated type.
@@ -180,7 +181,7 @@ class Experiment(KnownOptions):
         return [replace(self, phases=(), **self._changes(phase)) for phase in self.phases] or [self]
 
     def _changes(self, phase: Mapping[str, Any]) -> dict[str, Any]:
-        changes = {key: value for key, value in phase.items() if key != "name"}
+        changes = {key: value for key, value in phase.items() if key in OF_PHASES}
         optimizer, lr, options = changes.get("optimizer", self.optimizer), self.lr, self.optimizer_options
         if optimizer != self.optimizer:
             lr, options = None, default_optimizer_options(optimizer)
@@ -246,9 +247,11 @@ def _check_phase(phase: Any) -> dict[str, Any]:
     phase = check_mapping(phase, "a phase of an experiment")
     if "name" not in phase or "epochs" not in phase:
         raise ValueError(f"a phase of an experiment needs a name and a number of epochs, got {repr(phase)[:100]}")
+    known = ("name", "carry", *OF_PHASES)
     for key in phase:
-        if key not in ("name", *OF_PHASES):
-            raise ValueError(unknown(("name", *OF_PHASES), key, f"field of the phase {phase['name']!r}"))
+        if key not in known:
+            raise ValueError(unknown(known, key, f"field of the phase {phase['name']!r}"))
+    check_bool(phase.get("carry", True), f"carry of the phase {phase['name']!r}")
     check_int(phase["epochs"], f"the number of epochs of the phase {phase['name']!r}", most=sys.maxsize)
     return {**phase, "name": check_name(phase["name"])}
 
@@ -480,11 +483,12 @@ def _early_stopping(experiment: Experiment) -> list[Callback]:
     return [] if experiment.patience is None else [EarlyStopping(patience=experiment.patience)]
 
 
-def begin_phase(experiment: Experiment, name: str, data: Dataset, trainer: Trainer, carry: bool = True) -> None:
-    """Begin the phase of this name with the network of the trainer. Without ``carry`` the rule has its first draw: a
-    checkpoint is loaded next."""
-    stage = experiment.stage(name)
+def begin_phase(experiment: Experiment, name: str, data: Dataset, trainer: Trainer, is_restored: bool = False) -> None:
+    """Begin the phase of this name with the network of the trainer; ``is_restored``: a checkpoint of the phase, which
+    has the arrays of its rule, is loaded next."""
+    stage, phase = experiment.stage(name), experiment.phases[experiment.number_of(name)]
     rule, loss, optimizer = _components(stage, trainer.net, data)
+    carry = not is_restored and phase.get("carry", True)
     kept = [one for one in trainer.callbacks if not isinstance(one, EarlyStopping)]
     place = sum(isinstance(one, MeasureTest) for one in kept)  # early stopping comes next, as in `trainer_for`
     trainer.callbacks = [*kept[:place], *_early_stopping(stage), *kept[place:]]

@@ -266,6 +266,18 @@ def two_as_saved():
     return Experiment(**json.loads(json.dumps(two().as_config())))
 
 
+def test_a_phase_draws_the_arrays_of_its_rule_anew_on_request():
+    recipe = recipes.parse(RECIPE, ["phase.fixed.carry=false"])
+    learned, drawn = (run(one)[1].rule.state() for one in (two(), recipe.experiment))
+    fa = trainer_for(two(phases=(), rule="fa", freeze="linear1"), mf.data.load("mine.npz", scale=1.0)).rule.state()
+    assert learned.keys() == drawn.keys() == fa.keys()
+    for name in fa:
+        np.testing.assert_array_equal(drawn[name], fa[name])
+        assert not np.array_equal(learned[name], fa[name])
+    with pytest.raises(TypeError, match="carry of the phase 'a' must be"):
+        Experiment(phases=[{"name": "a", "epochs": 1, "carry": "no"}])
+
+
 def test_early_stopping_ends_its_phase_only(tmp_path):
     """At a rate of 0 nothing improves, so that the first phase ends after ``patience`` epochs."""
     phases = [{"name": "still", "epochs": 9, "lr": 0.0, "patience": 2}, {"name": "moving", "epochs": 2, "lr": 0.1}]
@@ -284,6 +296,9 @@ def test_a_phase_that_diverges_ends_the_run(tmp_path):
     phases = [{"name": "wild", "epochs": 2, "lr": 1e30}, {"name": "calm", "epochs": 2}]
     result, trainer = run(two(phases=phases, model_options={"hidden": [6]}, optimizer_options={}))
     assert result.diverged and trainer.phase == "wild" and result.history[-1]["phase"] == "wild"
+    phases = [{**phases[1], "rule": "kolen_pollack"}, {**phases[0], "rule": "kolen_pollack"}]
+    made = resume.run_in_folder(tmp_path / "run", two(phases=phases, validation=0.2, optimizer_options={}))
+    assert made["diverged"] and made["best_epoch"] <= 2 and np.isfinite(made["test_loss"])  # of the phase before
 
 
 def test_the_commands_show_and_resume_phases(capsys, tmp_path):
