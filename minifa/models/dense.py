@@ -39,18 +39,13 @@ def mlp(
     """
     make = ACTIVATIONS[check_choice(activation, "activation of the model 'mlp'", tuple(ACTIVATIONS))]
     check_type(hidden, (tuple, list), "hidden of the model 'mlp' must be a tuple of widths, such as (100, 50)")
-    input_shape = example(input_shape, "mlp")
-    before = [BatchNorm] if check_bool(batch_norm, "batch_norm of the model 'mlp'") else []
-    after = [UnitLength] if check_bool(unit_length, "unit_length of the model 'mlp'") else []
+    input_shape, batch_norm = example(input_shape, "mlp"), check_bool(batch_norm, "batch_norm of the model 'mlp'")
+    unit_length = check_bool(unit_length, "unit_length of the model 'mlp'")
     layers: Model = [Flatten()] if len(input_shape) > 1 else []
     size = math.prod(input_shape)
     for width in hidden:
-        layers += [
-            Linear(size, width, init=init),
-            *(norm(width) for norm in before),
-            make(),
-            *(norm() for norm in after),
-        ]
+        layers += [Linear(size, width, init=init), *([BatchNorm(width)] if batch_norm else []), make()]
+        layers += [UnitLength()] if unit_length else []
         size = width
     return [*layers, Linear(size, n_out, init=init)]
 

@@ -8,6 +8,7 @@ from checks import assert_same_bits
 
 import minifa as mf
 from minifa import BatchNorm, Conv2d, Linear, Network, ReLU, Residual, UnitLength
+from minifa.cli import program
 from minifa.rules import ForwardForward, Shallow, make
 from minifa.testing.examples import batch, inputs, network, unit_length_net
 
@@ -204,6 +205,16 @@ def test_with_frozen_hidden_layers_it_is_shallow_on_inputs_without_labels():
         results.append({"value": value, **{key: a for key, a in net.gradients().items() if a is not None}})
     assert_same_bits(*results)
     assert results[0].keys() == {"value", "linear3.W", "linear3.b"}
+
+
+def test_the_command_line_trains_it_and_writes_what_each_layer_measures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network_options = ["--data", "digits", "--model", "mlp", "--hidden", "8,8"]
+    training = ["--rule", "forward_forward", "--lr", "0.1", "--epochs", "1", "--quiet", "--out", "run"]
+    with mf.using("numpy", "float32"):
+        assert program.main(["train", *network_options, "--unit-length", *training]) == 0
+    columns = (tmp_path / "run" / "history.csv").read_text().splitlines()[0].split(",")
+    assert {"relu1.local_loss", "relu1.local_accuracy", "relu2.local_loss", "relu2.local_accuracy"} <= {*columns}
 
 
 # --- lengths ----------------------------------------------------------------------------------------------------------
