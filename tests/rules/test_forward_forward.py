@@ -83,11 +83,10 @@ def test_each_gradient_is_the_slope_of_the_layers_own_loss(description):
         array[...] = kept
         np.testing.assert_allclose((gradients[name] * direction).sum(), slope, rtol=1e-7, atol=1e-10, err_msg=name)
     for name, delta in rule.deltas.items():  # in the direction of the activity, for each example by itself
-        h = rule.activities[name]
-        ratio = (delta * h).sum(axis=tuple(range(1, h.ndim)), keepdims=True) / (h * h).sum(
-            axis=tuple(range(1, h.ndim)), keepdims=True
+        d, h = (array.reshape(len(delta), -1) for array in (delta, rule.activities[name]))
+        np.testing.assert_allclose(
+            d * (h * h).sum(axis=1, keepdims=True), h * (d * h).sum(axis=1, keepdims=True), rtol=1e-10, atol=1e-18
         )
-        np.testing.assert_allclose(delta, ratio * h, rtol=1e-10, atol=1e-18)
 
 
 def test_at_the_threshold_the_probability_is_one_half():
