@@ -128,10 +128,10 @@ for description in ("local:loss=pred", "local:loss=pred,heads=fixed", "local:los
 # %%
 RATES = {
     "bp": 0.003,
-    "local": 0.001,
-    "local:loss=sim": 0.001,
-    "local:loss=pred": 0.003,
-    "local:loss=pred,heads=fixed": 0.001,
+    "local": 0.01,
+    "local:loss=sim": 0.003,
+    "local:loss=pred": 0.01,
+    "local:loss=pred,heads=fixed": 0.01,
     "dfa": 0.01,
     "fa": 0.003,
     "shallow": 0.1,
