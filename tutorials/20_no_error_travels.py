@@ -53,7 +53,7 @@ def network(seed=0, depth=DEPTH):
 #
 # **Similarity matching** (`loss=sim`). $S$ has the similarity of every two examples of the batch, the cosine of their
 # activities after the mean of each example has been subtracted; $T$ is the same for the labels. The loss is the mean of
-# the $n^2$ entries of $(S - T)^2$, and $\delta$ its derivative by $h$. There are no heads, and nothing to learn but $W$.
+# the $n^2$ entries of $(S - T)^2$, and $\delta$ its derivative by $h$. There is no head, and nothing learns but $W$.
 #
 # The default, `predsim`, is $(1 - \beta)$ times the first plus $\beta$ times the second, with $\beta = 0.99$.
 #
@@ -121,9 +121,9 @@ for description in ("local:loss=pred", "local:loss=pred,heads=fixed", "local:los
 # with `minifa tune` on held-out digits, for each rule its own (rates half a decade apart, seeds 100 to 104); the three
 # seeds here were not part of it.
 #
-# > **Predict, then run.** Nothing tells the lower layers what the upper ones need: each one is greedy. Where will
-# > `local:loss=pred` end after 15 epochs? (a) Near `shallow`: the lower layers spoil what the upper ones need. (b) Between
-# > `dfa` and `fa`, like other rules without the true error. (c) Within a few percent of backpropagation.
+# > **Predict, then run.** Nothing tells the lower layers what the upper ones need: each layer is greedy. Where will
+# > `local:loss=pred` end after 15 epochs? (a) Near `shallow`: the lower layers spoil what the upper ones need. (b)
+# > Between `dfa` and `fa`, like other rules without the true error. (c) Within a few percent of backpropagation.
 
 # %%
 RATES = {
@@ -268,13 +268,13 @@ _ = ax.legend(ncols=3, fontsize=9)
 #
 # ## What it takes
 #
-# | rule | what a hidden layer waits for | what is sent to it | what it keeps besides $W$ |
+# | rule | a hidden layer waits for | it is sent | it has besides $W$ |
 # |---|---|---|---|
-# | backpropagation | the whole forward and backward pass above it | the error of the layer above, through $W^\top$ | its activity, until the error arrives |
-# | `fa` | the same | the error of the layer above, through a random $B$ | the same, and $B$ (64 x 64) |
-# | `dfa` | the forward pass to the output | the output's error, ten numbers | its activity, and $F$ (64 x 10) |
-# | `pred` | nothing | the label | $H$ (64 x 10) and $c$; with fixed heads $M$, too |
-# | `sim` | nothing | the labels of a batch | the activities of a batch: all pairs are compared |
+# | `bp` | all layers above, up and down | the error of the layer above, through $W^\top$ | |
+# | `fa` | all layers above, up and down | the error of the layer above, through $B$ | $B$ (64 x 64), fixed |
+# | `dfa` | all layers above, up | the output's error, ten numbers | $F$ (64 x 10), fixed |
+# | `pred` | nothing | the label | $H$ (64 x 10) and $c$, learned; perhaps $M$, fixed |
+# | `sim` | nothing | the labels of a batch | the activities of a batch, compared in pairs |
 #
 # So locality has a price. The label, or the target, must be known at every layer. With learned heads $H$ is used in
 # both directions, the transport of a weight that feedback alignment wants to avoid, although only inside of a layer;
@@ -331,9 +331,9 @@ else:
 # </details>
 #
 # **2. The error of `sim`.** The loss is the mean of $(S - T)^2$ over all $n^2$ pairs, and $S = z z^\top$, where the row
-# $z_i$ is $h_i$ without its mean $\bar h_i$, divided by the norm $r_i$ of $h_i - \bar h_i$. Fill in $\partial L/\partial
-# z$, a matrix like `z`. (Each $z_i$ is in a row and in a column of $S$.) The check takes it through the norm and the
-# mean.
+# $z_i$ is $h_i$ without its mean, divided by the norm $r_i$ of what remains. Fill in $\partial L/\partial z$, a matrix
+# of the shape of `z`. (Each $z_i$ is in a row and in a column of $S$.) The check takes it through the
+# norm and the mean.
 
 # %%
 rule = mf.rules.make("local:loss=sim").attach(net := network())
@@ -365,6 +365,6 @@ else:
 # dL_dz = 4 / n**2 * (S - T) @ z
 # ```
 #
-# $\partial L/\partial S = 2 (S - T)/n^2$, and $S = z z^\top$ contains every $z_i$ twice. The error of an example depends
-# on all examples of the batch, as with batch norm.
+# $\partial L/\partial S = 2 (S - T)/n^2$, and $S = z z^\top$ contains every $z_i$ twice. The error of an example
+# depends on all examples of the batch, as with batch norm.
 # </details>

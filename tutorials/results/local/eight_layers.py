@@ -2,8 +2,8 @@
 
     python tutorials/results/local/eight_layers.py --seeds 5 --out tutorials/results/local
 
-Eight hidden layers of 64 ReLUs, digits, Adam, 15 epochs, batch 64, test accuracy after the last epoch. Rates: the best of
-`minifa tune --optimizer adam --model mlp --hidden 64,64,64,64,64,64,64,64` on held-out digits (seeds 100 to 104).
+Eight hidden layers of 64 ReLUs, digits, Adam, 15 epochs, batch 64, test accuracy after the last epoch. Rates: the best
+of `minifa tune --optimizer adam --model mlp --hidden 64,64,64,64,64,64,64,64` on held-out digits (seeds 100 to 104).
 
 PyTorch's side does not use minifa's engine: layers, initial weights, the order of the examples and Adam are PyTorch's.
 Local prediction is `detach` between the layers and the sum of all losses: autograd then gives each layer the derivative
