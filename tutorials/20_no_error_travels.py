@@ -2,15 +2,17 @@
 # # 20 · No error travels
 #
 # **A hidden layer can have a loss of its own: it predicts the labels from its own activity, or makes the activities of
-# examples of one class similar. Then no error has to come from the layers above, and depth costs little: with eight
-# hidden layers such rules reach LOCALS on the digits, where backpropagation reaches BPNUM, and feedback alignment
-# and direct feedback alignment, whose errors come from the output, end at FANUM and DFANUM.**
+# examples of one class similar. Then no error has to come from the layers above, and depth costs little. With eight
+# hidden layers three such rules reach 0.97 on the digits, as backpropagation does within a percent or two. Feedback
+# alignment and direct feedback alignment, whose errors come from the output, end below a network whose hidden layers do
+# not learn at all.**
 #
 # You need feedback alignment (tutorial 03) and direct feedback (08). The rule is `local`, from "Training neural
 # networks with local error signals" (Nokland & Eidnes 2019).
 #
-# **In the explorer:** `minifa explore --rules local,local:loss=sim -o page.html`, then open a moment with the title
-# "Teaching signal of relu2". In the terminal, a step of a smaller network (2-4-2): `minifa step --rule local`.
+# **A local error in the explorer:** `minifa explore --rules local,local:loss=sim -o page.html`, then open
+# `page.html#step/local/11` ("Teaching signal of relu2"). In the terminal, a step of a smaller network (2-4-2):
+# `minifa step --rule local`.
 
 # %%
 import matplotlib.pyplot as plt
@@ -130,14 +132,16 @@ RATES = {
     "bp": 0.003,
     "local": 0.01,
     "local:loss=sim": 0.003,
-    "local:loss=pred": 0.01,
+    "local:loss=pred": 0.03,
     "local:loss=pred,heads=fixed": 0.01,
     "dfa": 0.01,
     "fa": 0.003,
     "shallow": 0.1,
 }
-LABELS = dict(zip(RATES, ["bp", "predsim", "sim", "pred", "pred, fixed M", "dfa", "fa", "shallow"], strict=True))
-COLOURS = dict(zip(RATES, [GREY, BLUE, GREEN, ORANGE, PINK, "#56b4e9", "#b07d00", "#999999"], strict=True))
+NAMES = ("bp", "predsim", "sim", "pred", "pred, fixed M", "dfa", "fa", "shallow")
+LABELS = dict(zip(RATES, NAMES, strict=True))
+OTHERS = "#56b4e9", "#b07d00", "#999999"
+COLOURS = dict(zip(RATES, (GREY, BLUE, GREEN, ORANGE, PINK, *OTHERS), strict=True))
 
 
 def train(description, seed, epochs=15):
@@ -160,6 +164,9 @@ for name, scores in accuracy.items():
         *(f"{score:.3f}" for score in scores),
         f"  mean {np.mean(scores):.3f}",
     )
+three = ("local", "local:loss=sim", "local:loss=pred")
+assert min(np.mean(accuracy[name]) for name in three) > 0.92
+assert max(np.mean(accuracy[name]) for name in ("dfa", "fa", "shallow")) < 0.8
 
 # %% [figure]
 fig, ax = plt.subplots(figsize=(9, 3), layout="constrained")
@@ -172,7 +179,13 @@ ax.set(ylabel="test accuracy", title="Eight hidden layers, 15 epochs, three seed
 _ = ax.axvspan(0.5, 4.5, color=BLUE, alpha=0.06)
 
 # %% [markdown]
-# The answer is (c). ANSWER
+# The answer is (c). The three rules with local losses that learn end within a few percent of backpropagation, above it
+# or below. Eight layers, and no error has passed one of them. A fixed $M$ costs several percent. Direct feedback
+# alignment depends on the seed here, and feedback alignment has not learned yet: without batch norm the random errors
+# are of little use through so many layers, and both end below `shallow`, whose hidden layers stay as they were drawn.
+#
+# This is a comparison on one small task. On CIFAR-10 the authors report 5.6 % errors of `predsim` and 6.0 % of
+# backpropagation for a convolutional network, but 8.4 % of `pred` and 7.2 % of `sim`: neither loss suffices alone.
 #
 # ## What each layer knows
 #
@@ -203,7 +216,9 @@ for column, name in zip(axes.T, ("local", "local:loss=pred"), strict=True):
 _ = axes[1, 1].legend(ncols=2, fontsize=8, loc="lower right")
 
 # %% [markdown]
-# LOCALTEXT
+# In the first epochs the lower layers are ahead: they see the image, and the upper ones see activities that still
+# change under them. Then the order of the losses is reversed. A layer starts with what the layers below have already
+# separated, and separates it further, although nobody has told the lower layers to prepare for that.
 #
 # ## The similarities
 #
@@ -221,7 +236,8 @@ for row, net, title in zip(
     for ax, layer in zip(row, shown, strict=False):
         S = similarities(listen.outputs[layer])
         image = ax.imshow(S, vmin=-1, vmax=1, cmap="RdBu_r")
-        ax.set_title(f"S of {layer}, {title}\nloss {((S - T) ** 2).mean():.2f}", fontsize=9)
+        value = ((S - T) ** 2).mean()
+        ax.set_title(f"S of {layer}, {title}\nloss {value:.3f}", fontsize=9)
     row[3].imshow(T, vmin=-1, vmax=1, cmap="RdBu_r")
     row[3].set_title("T, of the labels", fontsize=9)
 for ax in axes.flat:
@@ -229,42 +245,57 @@ for ax in axes.flat:
 _ = fig.colorbar(image, ax=axes, label="similarity")
 
 # %% [markdown]
-# SIMTEXT
+# Before training, depth makes all examples alike: in the eighth layer every pair has a similarity near 1. This is what
+# the loss of the untrained network shows, too: it grows from layer to layer. After training each layer shows the
+# classes, the first one with exceptions, the eighth almost without.
 #
 # ## Is it the gradient in disguise?
 #
 # > **Predict, then run.** In the networks trained above, take the error that a rule gives to a layer, and the error
-# > that backpropagation would give to the same layer. Is the local error of a *lower* layer close to backpropagation's?
+# > that backpropagation would give to the same layer. Is the local error close to backpropagation's?
 # > (a) Yes, within 30 degrees: otherwise the network could not learn. (b) No: it is not much closer than chance, 90
-# > degrees.
+# > degrees. (c) Only in the lower layers, which have the most to prepare for others.
+
 
 # %%
+def steps(net, rule):
+    """The step h - t of each hidden layer under this rule, n times its error."""
+    rule.gradients(net, x, y, loss)
+    h, t = rule.activities, rule.targets
+    return [h[layer] - t[layer] for layer in hidden]
+
+
 angles = {}  # mean over the examples, then (3 seeds, 8 layers)
 for name in ("local", "local:loss=sim", "local:loss=pred", "dfa", "fa"):
-    angles[name] = []
-    for trainer in trained[name]:
-        steps = []
-        for rule in (trainer.rule, mf.rules.BP().attach(trainer.net)):
-            rule.gradients(trainer.net, x, y, loss)
-            steps.append([rule.activities[layer] - rule.targets[layer] for layer in hidden])
-        angles[name].append(
-            [float(mf.metrics.mean_angle(own, bp)) for own, bp in zip(*steps, strict=True)]
-        )
-    angles[name] = np.array(angles[name])
-    print(f"{LABELS[name]:14}", *(f"{angle:3.0f}°" for angle in angles[name].mean(axis=0)))
+    angles[name] = np.zeros((3, DEPTH))
+    for i, trainer in enumerate(trained[name]):
+        net = trainer.net
+        both = steps(net, trainer.rule), steps(net, mf.rules.BP().attach(net))
+        angles[name][i] = [
+            float(mf.metrics.mean_angle(own, bp)) for own, bp in zip(*both, strict=True)
+        ]
+    means = (f"{angle:3.0f}°" for angle in angles[name].mean(axis=0))
+    print(f"{LABELS[name]:14}", *means)
+assert all(some.mean() > 70 for some in angles.values())
 
 # %% [figure]
 fig, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
-for (name, values), marker in zip(angles.items(), mf.figures.MARKERS, strict=False):
-    ax.plot(range(1, 9), values.mean(axis=0), marker=marker, color=COLOURS[name], label=LABELS[name])
-    ax.fill_between(range(1, 9), values.min(axis=0), values.max(axis=0), color=COLOURS[name], alpha=0.15)
+layers = range(1, DEPTH + 1)
+for (name, some), marker in zip(angles.items(), mf.figures.MARKERS, strict=False):
+    ends = some.min(axis=0), some.max(axis=0)
+    ax.plot(layers, some.mean(axis=0), f"-{marker}", color=COLOURS[name], label=LABELS[name])
+    ax.fill_between(layers, *ends, color=COLOURS[name], alpha=0.15)
 ax.axhline(90, color=GREY, linewidth=1, linestyle=":")
-ax.set(xlabel="hidden layer", ylabel="angle to backpropagation (degrees)", ylim=(0, 120))
-ax.set_title("Errors of each rule in the networks that it has trained")
-_ = ax.legend(ncols=3, fontsize=9)
+ax.set(xlabel="hidden layer", ylabel="angle (degrees)", ylim=(0, 120))
+ax.set_title("Angle of errors to backpropagation's, after training by each rule")
+_ = ax.legend(ncols=5, fontsize=9, loc="lower left")
 
 # %% [markdown]
-# ANGLETEXT
+# The answer is (b). In these trained networks the local errors are hardly closer to backpropagation's than those of
+# feedback alignment, and their networks learn. A local loss is another objective, and it does not need the gradient of
+# the network's loss: each layer goes down its own. Only the sum of what the layers do must help the output. So an angle
+# to backpropagation does not tell whether a rule learns; what it tells for feedback alignment (tutorial 03), where the
+# error is meant to stand for the true one, it does not tell for a rule with another aim.
 #
 # ## What it takes
 #
@@ -287,7 +318,13 @@ _ = ax.legend(ncols=3, fontsize=9)
 #
 # ## Summary
 #
-# SUMMARY
+# - With a loss in each layer nothing has to be carried back. `pred` is a small network of one layer and its read-out,
+#   `sim` needs no read-out; the default combines them.
+# - Eight layers without batch norm learned the digits about as well as with backpropagation, at rates searched for each
+#   rule. `fa` and `dfa` did not.
+# - The local errors are far from the gradient of the network's loss, and need not be near it.
+# - With one hidden layer `pred` can be backpropagation exactly, and with fixed heads feedback alignment (exercise 1).
+# - The price: labels at every layer, and a head or the comparison of examples.
 #
 # ## Exercises
 #
@@ -298,7 +335,8 @@ _ = ax.legend(ncols=3, fontsize=9)
 
 # %%
 nets = [network(depth=1) for _ in range(2)]
-local, bp = (mf.rules.make(name).attach(net) for name, net in zip(("local:loss=pred", "bp"), nets, strict=True))
+local = mf.rules.make("local:loss=pred").attach(nets[0])
+bp = mf.rules.BP().attach(nets[1])
 
 H, c = ..., ...  # from nets[0]
 
@@ -313,8 +351,8 @@ else:
         for _ in range(50):
             rule.gradients(net, x, y, loss)
             optimizer.step(net, rule)
-    states = [net.state() for net in nets]
-    difference = max(np.abs(states[0][name] - states[1][name]).max() for name in states[0])
+    ends = zip(nets[0].state().values(), nets[1].state().values(), strict=True)
+    difference = max(np.abs(one - other).max() for one, other in ends)
     print(f"largest difference after 50 updates: {difference:.0e}")
     assert difference == 0, "not equal to backpropagation"
     print("right")

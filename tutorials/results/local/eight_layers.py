@@ -25,7 +25,7 @@ RATES = {
     "bp": 0.003,
     "local": 0.01,
     "local:loss=sim": 0.003,
-    "local:loss=pred": 0.01,
+    "local:loss=pred": 0.03,
     "local:loss=pred,heads=fixed": 0.01,
     "dfa": 0.01,
     "fa": 0.003,
