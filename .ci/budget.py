@@ -32,7 +32,17 @@ CORE += 30  # solve and pinv on one thread of BLAS, which refuse an ill-conditio
 CORE += 1  # observers receive the presynaptic activity of a weight gradient
 CORE += 3  # the initialiser lecun_normal
 CORE += 20  # Rule.predict_batch, which every evaluation calls; local losses as measures of schedules
+CORE += 10  # phases: a schedule that starts at a later epoch, and arrays that the next rule keeps
 CORE += 6  # what a trace shows of a rule with targets, and whether B takes the place of W
+CORE += 113  # three kinds of layers: Vectors, VectorLinear and Gate
+CORE += 4  # presynaptic: activities from which layers learn in place of their inputs
+CORE += 34  # the layer UnitLength, and the places of hidden layers apart from whether they learn
+CORE += 64  # DivisiveNorm, with equations and symbols for traces
+CORE += 33  # ON/OFF weights: two initialisers, and whether an initialiser is non-negative
+CORE += 26  # the signs of the gradients of single examples, about which some rules have a theorem
+CORE += 7  # two classes with a single output
+CORE += 10  # non-negative initialisers
+CORE += 1  # metrics of errors set the batch of the rule, which may need the inputs
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

@@ -16,10 +16,11 @@ A network is built from layers and a rule is attached to it. The rule's feedback
 Overview:
 
 - **Networks:** `Network` and its layers `Linear`, `Conv2d`; `ReLU`, `LeakyReLU`, `ELU`, `GELU`, `SiLU`, `Softplus`,
-  `Tanh`, `Sigmoid`; `BatchNorm`, `LayerNorm`, `GroupNorm`, `LocalResponseNorm`; `MaxPool`, `AvgPool`, `GlobalAvgPool`,
-  `Flatten`, `PadChannels`, `Dropout`, `Residual`; ready-made models in `minifa.models`. User-defined layers derive from
-  `Layer` or `Weighted`. A `Pass` holds the options of a forward pass and a hook that is called after every layer;
-  a `Listen` is a pass that records outputs.
+  `Tanh`, `Sigmoid`; `BatchNorm`, `LayerNorm`, `GroupNorm`, `DivisiveNorm`, `LocalResponseNorm`, `UnitLength`;
+  `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`; `Vectors`, `VectorLinear` and
+  `Gate` of vector networks; ready-made models in `minifa.models`. User-defined layers derive from `Layer` or
+  `Weighted`. A `Pass` holds the options of a forward pass and a hook that is called after every layer; a `Listen` is a
+  pass that records outputs.
 - **Learning rules:** `minifa.rules`, one file per family, with its equation at the top.
 - **Losses:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
 - **Optimizers:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all derived from `minifa.optim.Optimizer`; learning-rate schedules
@@ -56,8 +57,10 @@ from .layers import (
     AvgPool,
     BatchNorm,
     Conv2d,
+    DivisiveNorm,
     Dropout,
     Flatten,
+    Gate,
     GlobalAvgPool,
     GroupNorm,
     Layer,
@@ -75,6 +78,9 @@ from .layers import (
     SiLU,
     Softplus,
     Tanh,
+    UnitLength,
+    VectorLinear,
+    Vectors,
     Weighted,
 )
 from .losses import HalfSquaredError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
@@ -94,10 +100,12 @@ __all__ = [
     "AvgPool",
     "BatchNorm",
     "Conv2d",
+    "DivisiveNorm",
     "Dropout",
     "ELU",
     "Flatten",
     "GELU",
+    "Gate",
     "GlobalAvgPool",
     "GroupNorm",
     "HalfSquaredError",
@@ -125,6 +133,9 @@ __all__ = [
     "Trace",
     "Trainer",
     "Pass",
+    "UnitLength",
+    "VectorLinear",
+    "Vectors",
     "Weighted",
     "asarray",
     "chance",

@@ -162,6 +162,7 @@ def compare(
     alignment: bool = True,
     jobs: int | None = 1,
     progress: bool = True,
+    targets: bool = False,
 ) -> Comparison:
     """Train one network under several rules and seeds, and return the table and the figure, as `minifa compare` does.
 
@@ -192,6 +193,8 @@ def compare(
             ``if __name__ == "__main__"`` guard, and runs with a rule or model that is defined in a notebook or inside a
             function are made in this process.
         progress: whether to show a progress bar.
+        targets: whether the targets of every layer are measured after every epoch, beside those of backpropagation and
+            Gauss-Newton; ``mf.figures.target_curves(comparison.results)`` draws them.
 
     Raises:
         TypeError: an argument of the wrong type.
@@ -208,8 +211,7 @@ def compare(
     [('bp', 0, 1.0), ('fa', 0, 1.0), ('bp', 1, 1.0), ('fa', 1, 1.0)]
     >>> figure = comparison.plot()  # figure.savefig("comparison.png"); comparison.to_frame() is a table of pandas
     """
-    named_rules = _named_rules(rules)
-    data_name, data_entries = _named_data(data)
+    named_rules, (data_name, data_entries) = _named_rules(rules), _named_data(data)
     model_name, model_options, model_entries = _named_model(model)
     entries = (*(entry for entry in named_rules.values() if entry is not None), *data_entries, *model_entries)
     options = default_optimizer_options(check_str(optimizer, "the optimizer"))
@@ -229,6 +231,7 @@ def compare(
         batch_size=check_int(batch_size, "the batch size"),
         validation=check_float(validation, "the validation fraction"),
         alignment=check_bool(alignment, "alignment"),
+        targets=check_bool(targets, "targets"),
     )
     rates, check_progress = _rates(lr, named_rules), check_bool(progress, "progress")
     grid = [

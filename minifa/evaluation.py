@@ -10,7 +10,7 @@ import numpy
 
 from . import backend
 from .data.base import Dataset, Examples
-from .losses import Loss, check_classes
+from .losses import Loss, check_classes, classes_of
 from .network import A_NETWORK, Network
 from .rules.base import A_LOSS, Rule
 from .validation import check_batch_size, check_type
@@ -30,7 +30,8 @@ def evaluate(
     Args:
         net: the network.
         x: inputs (N, ...), or `minifa.data.Examples` (such as ``data.test``) with their targets.
-        y: class indices, integers (N,), or targets (N, n_out); left out if x is Examples.
+        y: class indices, integers (N,), or targets (N, n_out); left out if x is Examples. The sign of a single output
+            is one of the classes 0 and 1.
         rule: the attached rule that computes the outputs, as for `Network.predict`; None: they are the network's.
         loss: the loss function; needed if the targets are not classes.
         batch_size: examples per forward pass; it limits the memory used.
@@ -67,8 +68,8 @@ def evaluate(
     if is_classes:
         if outputs.ndim != 2:
             raise ValueError(f"classes need outputs of shape (N, n_out), got {outputs.shape}")
-        check_classes(y, *outputs.shape)
-        measures["accuracy"] = float((outputs.argmax(axis=1) == y).mean())
+        check_classes(y, len(outputs), max(2, outputs.shape[1]))
+        measures["accuracy"] = float((classes_of(outputs) == y).mean())
     return measures
 
 

@@ -1,5 +1,5 @@
-"""Initialisers of weights and feedback matrices: a family (Gaussian or uniform) and a standard deviation computed from
-fan_in and fan_out.
+"""Initialisers of weights and feedback matrices: a family (Gaussian or uniform, or the absolute values of such numbers)
+and a standard deviation computed from fan_in and fan_out.
 
 ``fan_in`` is the number of inputs of one unit; the fan_out of a convolution is kH * kW * C_out (as in Xavier
 initialisation).
@@ -25,17 +25,22 @@ from .validation import check_between
 
 @dataclass(frozen=True)
 class Initialiser:
-    """A distribution with mean 0.
+    """A distribution with mean 0, or of non-negative numbers.
 
     Attributes:
         name: the name of the initialiser.
-        family: function that draws the numbers, called with a generator, a shape and a standard deviation.
-        sd: function of fan_in and fan_out that returns the standard deviation.
+        family: function that draws the numbers, called with a generator, a shape and a root mean square.
+        sd: function of fan_in and fan_out that returns the root mean square: the standard deviation if the mean is 0.
     """
 
     name: str
     family: Callable[[numpy.random.Generator, tuple[int, ...], float], numpy.ndarray] = field(repr=False)
     sd: Callable[[int, int], float] = field(repr=False)
+
+    @property
+    def is_nonnegative(self) -> bool:
+        """Whether it draws no negative number, so that its mean is above 0."""
+        return self.family in (rng.nonnegative_gaussian, rng.nonnegative_uniform, rng.on_off_blocks)
 
     def draw(self, rng: numpy.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int) -> numpy.ndarray:
         """Draw a host array (float64) of the given shape."""
@@ -62,6 +67,12 @@ def _torch(fan_in: int, fan_out: int) -> float:
     return 1.0 / math.sqrt(3.0 * fan_in)
 
 
+def _over_fan_in(fan_in: int, fan_out: int) -> float:
+    """He's standard deviation over sqrt(fan_in): the mean input of a unit does not grow with the number of inputs,
+    which saturates tanh."""
+    return math.sqrt(2.0) / fan_in
+
+
 def _zero(fan_in: int, fan_out: int) -> float:
     return 0.0
 
@@ -75,6 +86,10 @@ INITIALISERS = {
         Initialiser("xavier_normal", rng.gaussian, _xavier),
         Initialiser("xavier_uniform", rng.uniform, _xavier),
         Initialiser("torch", rng.uniform, _torch),
+        Initialiser("onoff_input", rng.opposite_pairs, _lecun),  # Clark, Abbott & Chung 2021
+        Initialiser("onoff", rng.on_off_blocks, _he),  # the w of the blocks has the variance 4 / fan_in
+        Initialiser("nonnegative_normal", rng.nonnegative_gaussian, _over_fan_in),
+        Initialiser("nonnegative_uniform", rng.nonnegative_uniform, _torch),
         Initialiser("zero", rng.gaussian, _zero),
     )
 }

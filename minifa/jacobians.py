@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from . import backend
 from .backend import Array, xp
-from .layers.base import Layer, Pass
+from .layers.base import Layer, Pass, Teacher
 from .layers.batch_norm import BatchNorm
 from .layers.observer import Observer, observing
 from .layers.weighted import Weighted
@@ -88,7 +88,7 @@ def _backward(net: Network, names: set[str], delta: Array) -> dict[str, Array]:
     return recorder.found
 
 
-class _Recorder:
+class _Recorder(Teacher):
     """Backpropagation as a `Teacher` that records the errors at some layers and stops below the last of them."""
 
     def __init__(self, names: set[str]) -> None:

@@ -2,7 +2,8 @@
 mean.
 
 Targets are class indices on the host, (N,) integers, or floats (N, n_out) in the network's dtype. Class indices are
-converted to one-hot rows.
+converted to one-hot rows. Under `SigmoidCrossEntropy` a single output can stand for two classes: it is positive for
+class 1, whose target is 1.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Loss(KnownOptions):
     name = ""
     equation = ""
     error_equation = ""
+    single_output_is_binary = False  # whether the sign of a single output is one of two classes
 
     def __init__(self) -> None:
         pass
@@ -63,9 +65,9 @@ class Loss(KnownOptions):
         """
         y = y if isinstance(y, (numpy.ndarray, xp.ndarray)) else backend.numbers_of(y, "the targets")
         if y.dtype.kind in "iu":
-            classes = backend.to_host(y)
-            check_classes(classes, n, n_out)
-            return xp.asarray(one_hot(classes, n_out, dtype))
+            classes, is_binary = backend.to_host(y), n_out == 1 and self.single_output_is_binary
+            check_classes(classes, n, 2 if is_binary else n_out)
+            return xp.asarray(classes[:, None].astype(dtype) if is_binary else one_hot(classes, n_out, dtype))
         if y.dtype.kind != "f":
             raise TypeError(f"targets must be class indices (integers) or floating-point rows, got dtype {y.dtype}")
         if y.shape != (n, n_out):
@@ -111,7 +113,14 @@ def check_classes(classes: numpy.ndarray, n: int, n_out: int) -> None:
         hint = ": convert one-hot rows to floats, y.astype('float32')" if classes.ndim == 2 else ""
         raise ValueError(f"class indices for {n} outputs must have shape ({n},), got {classes.shape}{hint}")
     if numpy.maximum.reduce(classes.astype("uint64")) >= n_out:  # as unsigned, a negative number is large
-        raise ValueError(f"class indices must lie in 0..{n_out - 1}, got {classes.min()}..{classes.max()}")
+        hint = ": a single output stands for two classes under SigmoidCrossEntropy only" if n_out == 1 else ""
+        raise ValueError(f"class indices must lie in 0..{n_out - 1}, got {classes.min()}..{classes.max()}{hint}")
+
+
+def classes_of(rows: Array) -> Array:
+    """The classes of outputs or target rows (N, n_out): the index of the largest entry; with a single output 1 where it
+    is above 0, else 0. Integers (N,)."""
+    return rows.argmax(axis=1) if rows.shape[1] > 1 else (rows[:, 0] > 0).astype("int64")
 
 
 def one_hot(classes: numpy.ndarray, n_out: int, dtype: Any) -> numpy.ndarray:
@@ -168,7 +177,7 @@ class SoftmaxCrossEntropy(Loss):
 
 class SigmoidCrossEntropy(Loss):
     """Mean over outputs of -(t log s + (1 - t) log(1 - s)), s = sigmoid(a); dL/da = (s - t) / n_out. Computed
-    without overflow.
+    without overflow. With a single output, class indices 0 and 1 are its targets t.
 
     >>> output, target = mf.asarray([[0.0, 0.0]]), mf.asarray([[1.0, 0.0]])
     >>> values, errors = mf.SigmoidCrossEntropy()(output, target)
@@ -179,6 +188,7 @@ class SigmoidCrossEntropy(Loss):
     name = "sigmoid_cross_entropy"
     equation = "L = mean(-t * log(sigmoid(a)) - (1 - t) * log(1 - sigmoid(a)))"
     error_equation = "e = (sigmoid(a) - t) / n_out / n"
+    single_output_is_binary = True
 
     @backend.quietly
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:

@@ -16,7 +16,16 @@ of the two errors is zero. Quantities that a rule does not define (a direct rule
 
 from __future__ import annotations
 
-__all__ = ["alignment", "angle", "confusion", "errors", "mean_angle", "sample_angles", "sign_agreement"]
+__all__ = [
+    "alignment",
+    "angle",
+    "confusion",
+    "errors",
+    "gradient_signs",
+    "mean_angle",
+    "sample_angles",
+    "sign_agreement",
+]
 
 import math
 from typing import Any
@@ -53,13 +62,7 @@ def alignment(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> Alignme
     """
     check_parts(net, rule, loss)
     with net.preserved(), rule.preserved():
-        if rule.one_backward_pass:
-            by_rule, by_bp = _backward_passes(net, rule, x, y, loss)
-        else:
-            by_rule, by_bp = _Recorder(), _Recorder()
-            for recorder, one in ((by_rule, rule), (by_bp, BP().attach(net))):
-                one.gradients(net, x, y, loss)
-                recorder.store_gradients(net)
+        by_rule, by_bp = _passes(net, rule, x, y, loss)
         # A direct rule's matrices are keyed by the layer they teach and do not correspond to its W, even if the shapes
         # are equal.
         matrices = dict(rule.B) if rule.B_corresponds_to_W else {}
@@ -110,10 +113,57 @@ def errors(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, 
     return {layer.name: (by_rule.delta.get(layer.name), by_bp.delta.get(layer.name)) for layer in net.weighted}
 
 
+@quietly
+def gradient_signs(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, float | None]:
+    """For every weighted layer, the fraction of correct signs in the gradients of W for single examples: of all entries
+    that are not 0 under backpropagation, those with the same sign under this rule. None if there is no such entry.
+
+    Two passes for each example, which change as little as those of `alignment`. Some rules have a theorem about these
+    signs (`minifa.rules.GEVB`); chance is 1/2.
+
+    Args:
+        x: a batch (N, ...) on the backend. y: its targets, as for `Rule.gradients`.
+
+    Raises:
+        TypeError: an argument that is not a Network, Rule or Loss, or an invalid batch.
+        RuntimeError: the rule is not attached to this network.
+        ValueError: a batch or targets that do not match the network; batch norm, which needs more than one example.
+
+    >>> net = mf.Network(mf.models.vector_mlp((4,), 3, hidden=(8, 8)), input_shape=(4,))
+    >>> rule, x = mf.rules.GEVB().attach(net), mf.asarray(np.eye(4))
+    >>> mf.metrics.gradient_signs(net, rule, x, [0, 1, 2, 0], mf.SoftmaxCrossEntropy())
+    {'linear1': 1.0, 'vectorlinear1': 1.0, 'vectorlinear2': 1.0}
+    """
+    check_parts(net, rule, loss)
+    agree, count = ({layer.name: 0.0 for layer in net.weighted} for _ in range(2))
+    with net.preserved(), rule.preserved():
+        rows = rule.check_batch(net, x, y, loss)
+        for i in range(len(x)):
+            by_rule, by_bp = _passes(net, rule, x[i : i + 1], rows[i : i + 1], loss)
+            for name, true in by_bp.gradients.items():
+                if true is not None and (own := by_rule.gradients[name]) is not None:
+                    agree[name] += float(((xp.sign(own) == xp.sign(true)) & (true != 0)).sum())
+                    count[name] += float((true != 0).sum())
+    return {name: agree[name] / count[name] if count[name] else None for name in agree}
+
+
+def _passes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> tuple[_Recorder, _Recorder]:
+    """What a pass under the rule and one under backpropagation record. Rules without a backward pass make passes of
+    their own, of which only the gradients are recorded."""
+    if rule.one_backward_pass:
+        return _backward_passes(net, rule, x, y, loss)
+    by_rule, by_bp = _Recorder(), _Recorder()
+    for recorder, one in ((by_rule, rule), (by_bp, BP().attach(net))):
+        one.gradients(net, x, y, loss)
+        recorder.store_gradients(net)
+    return by_rule, by_bp
+
+
 def _backward_passes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> tuple[_Recorder, _Recorder]:
     """One forward pass, then backward passes under the rule and under backpropagation."""
+    rows = rule.check_batch(net, x, y, loss)
     output = net.forward(x, rule.training_pass(net, update_statistics=False))
-    rule.compute_error(output, y, loss)
+    rule.compute_error(output, rows, loss)
     by_rule, by_bp = _Recorder(), _Recorder()
     for recorder, one in ((by_rule, rule), (by_bp, BP())):
         net.clear_gradients()

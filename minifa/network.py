@@ -17,6 +17,7 @@ from . import array_checks, backend, extension_checks, network_files
 from .backend import Array, xp
 from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain, set_shapes
 from .layers.weighted import Weighted
+from .losses import classes_of
 from .registry import KnownOptions, unknown
 from .representations import HtmlRepr
 from .rng import check_seed
@@ -192,7 +193,7 @@ class Network(KnownOptions, HtmlRepr):
         below them learns. Freeze before attaching a rule, which then draws no matrix for errors that no layer uses.
 
         Args:
-            names: names of layers with parameters or running statistics, or of blocks, which are frozen as a whole.
+            names: names of layers with parameters or buffers, or of blocks, which are frozen as a whole.
 
         Raises:
             ValueError: an unknown name, or a layer without parameters. Nothing is changed in that case.
@@ -360,13 +361,14 @@ class Network(KnownOptions, HtmlRepr):
         return numpy.concatenate(outputs)
 
     def classify(self, x: Any, batch_size: int = 256, rule: RuleOfNetwork | None = None) -> numpy.ndarray:
-        """The classes of an input x (N, ...), the index of the largest output: (N,), integers on the host.
+        """The classes of an input x (N, ...), the index of the largest output: (N,), integers on the host. With a
+        single output the classes are 1 where it is above 0, else 0.
 
         Args:
             x, batch_size, rule: as for `predict`.
 
         Raises:
-            ValueError, TypeError: as for `predict`; ValueError: the network has a single output.
+            ValueError, TypeError: as for `predict`; ValueError: outputs that are not (N, n_out).
 
         >>> net = mf.Network([mf.Linear(1, 2, init="zero")])
         >>> net["linear1"].b = mf.asarray([0.0, 1.0])
@@ -374,13 +376,13 @@ class Network(KnownOptions, HtmlRepr):
         [1, 1]
         """
         outputs = self.predict(x, batch_size, rule)
-        if outputs.ndim != 2 or outputs.shape[1] < 2:
-            raise ValueError(f"classes need two outputs or more per example, got outputs of shape {outputs.shape}")
-        return outputs.argmax(axis=1)
+        if outputs.ndim != 2:
+            raise ValueError(f"classes need outputs of shape (N, n_out), got outputs of shape {outputs.shape}")
+        return classes_of(outputs)
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
-        """Context manager that restores caches, gradients and running statistics when the block ends.
+        """Context manager that restores caches, gradients and buffers (running statistics) when the block ends.
 
         >>> net = mf.Network([mf.BatchNorm(1)])
         >>> with net.preserved():
@@ -390,24 +392,24 @@ class Network(KnownOptions, HtmlRepr):
         """
         before = [(layer, layer.cache, dict(layer.grads), dict(layer.checked_shapes)) for layer in self]
         learning_rule = self.learning_rule
-        statistics = [(array, array.copy()) for layer in self for array in layer.buffers().values()]
+        buffers = [(array, array.copy()) for layer in self for array in layer.buffers().values()]
         try:
             yield
         finally:
             self.learning_rule = learning_rule
             for layer, *saved in before:
                 layer.cache, layer.grads, layer.checked_shapes = saved
-            for array, copy in statistics:
+            for array, copy in buffers:
                 array[...] = copy
 
     # State
 
     def _arrays(self) -> dict[str, Array]:
-        statistics = {f"{layer.name}.{key}": array for layer in self for key, array in layer.buffers().items()}
-        return {**self.parameters(), **statistics}
+        buffers = {f"{layer.name}.{key}": array for layer in self for key, array in layer.buffers().items()}
+        return {**self.parameters(), **buffers}
 
     def state(self) -> dict[str, numpy.ndarray]:
-        """Host copies of all parameters and running statistics, by name.
+        """Host copies of all parameters and buffers (running statistics, fixed draws of layers), by name.
 
         >>> net = mf.Network([mf.Linear(2, 3), mf.BatchNorm(3)])
         >>> {name: array.shape for name, array in net.state().items()}

@@ -170,7 +170,7 @@ def restore(
     with contextlib.nullcontext() if in_dtype else backend.using(backend.name(), about["dtype"]):
         layers: Sequence[Layer] = [build(one, find_class) for one in about["layers"]]
         net = make(layers, about["seed"], about["input_shape"], about["input_error"])
-        net.freeze(*(name for name in about["frozen"] if net[name].parameter_names))
+        net.freeze(*(name for name in about["frozen"] if net[name].parameter_names or net[name].buffer_names))
         net.step = about["step"]  # first: some feedback depends on it
         net.load_state(_part(arrays, NETWORK))  # some rules refuse weights, as those before training may be
         rule = None if manifest["rule"] is None else build(manifest["rule"], find_class).attach(net)

@@ -103,6 +103,16 @@ def uniform(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> n
     return rng.uniform(-limit, limit, shape)
 
 
+def nonnegative_gaussian(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
+    """Absolute values of `gaussian` numbers, whose root mean square is ``sd`` and whose mean is sqrt(2 / pi) sd."""
+    return abs(gaussian(rng, shape, sd))
+
+
+def nonnegative_uniform(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
+    """Absolute values of `uniform` numbers: between 0 and sqrt(3) sd, with root mean square ``sd``."""
+    return abs(uniform(rng, shape, sd))
+
+
 # Standard deviation of a standard normal number truncated to +-2: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
 TRUNCATED_SD = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 
@@ -114,3 +124,45 @@ def truncated_gaussian(rng: numpy.random.Generator, shape: tuple[int, ...], sd: 
     while (outside := abs(drawn) > 2).any():
         drawn[outside] = rng.standard_normal(int(outside.sum()))
     return sd / TRUNCATED_SD * drawn
+
+
+def opposite_pairs(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
+    """Normally distributed numbers with standard deviation ``sd``, the columns in pairs (w, -w); a vector is
+    drawn without pairs.
+
+    Raises:
+        ValueError: an odd number of columns.
+    """
+    if len(shape) == 1:
+        return gaussian(rng, shape, sd)
+    if shape[-1] % 2:
+        raise ValueError(f"weights in pairs (w, -w) need an even number of outputs, got {shape[-1]}")
+    half = gaussian(rng, (*shape[:-1], shape[-1] // 2), sd)
+    return numpy.stack((half, -half), axis=-1).reshape(shape)
+
+
+def on_off_blocks(rng: numpy.random.Generator, shape: tuple[int, ...], sd: float) -> numpy.ndarray:
+    """Non-negative numbers, whose root mean square is ``sd``, in 2x2 blocks [w+, w-; w-, w+] for each pair of inputs
+    and each pair of outputs, where w is normally distributed, w+ = max(w, 0) and w- = max(-w, 0). A single output has
+    the blocks [w+; w-].
+
+    For inputs (h, -h) the outputs are w h and -w h, as with a weight w of mixed sign between half as many units. A
+    vector is drawn without blocks.
+
+    Raises:
+        ValueError: an odd number of inputs, or an odd number of outputs above 1.
+    """
+    if len(shape) == 1:
+        return numpy.maximum(gaussian(rng, shape, math.sqrt(2) * sd), 0)
+    n_in, n_out = shape[-2:]
+    if n_in % 2 or (n_out % 2 and n_out > 1):
+        raise ValueError(
+            f"ON/OFF weights need an even number of inputs, and of outputs unless there is one, got {n_in} and {n_out}"
+        )
+    w = gaussian(rng, (*shape[:-2], n_in // 2, max(1, n_out // 2)), math.sqrt(2) * sd)
+    on, off = numpy.maximum(w, 0), numpy.maximum(-w, 0)
+    numbers = numpy.empty(shape)
+    for i in range(2):
+        for j in range(min(2, n_out)):
+            numbers[..., i::2, j::2] = on if i == j else off
+    return numbers

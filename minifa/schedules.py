@@ -113,9 +113,14 @@ def with_history(schedule: Schedule) -> Schedule:
     return schedule
 
 
-def factor_of(schedule: Schedule, epoch: float, history: Rows = ()) -> float:
-    """The factor of the learning rate at this epoch, with the history up to the last finished epoch."""
-    return schedule(epoch, history) if getattr(schedule, "uses_history", False) else schedule(epoch)
+def factor_of(schedule: Schedule, epoch: float, history: Rows = (), start: float = 0) -> float:
+    """The factor of the learning rate at this epoch, with the history up to the last finished epoch, of a schedule
+    that counts the epochs from ``start`` on."""
+    if not getattr(schedule, "uses_history", False):
+        return schedule(epoch - start)
+    if start:
+        history = [{**row, "epoch": row["epoch"] - start} for row in history if row["epoch"] > start]
+    return schedule(epoch - start, history)
 
 
 def larger_is_better(measure: str) -> bool:
@@ -236,10 +241,7 @@ def sequence(schedules: Sequence[Schedule], milestones: float | Sequence[float])
     @with_history
     def schedule(epoch: float, history: Rows = ()) -> float:
         number = sum(epoch >= start for start in starts[1:])
-        part, start = parts[number], starts[number]
-        if not getattr(part, "uses_history", False):
-            return part(epoch - start)
-        return part(epoch - start, [{**row, "epoch": row["epoch"] - start} for row in history if row["epoch"] > start])
+        return factor_of(parts[number], epoch, history, starts[number])
 
     return schedule
 

@@ -21,8 +21,10 @@ from ..data.interpretation import CHANNELS
 from ..experiments import Experiment
 from ..experiments.experiment import DATA_OPTIONS, MOST_SEEDS, default_optimizer_options
 from ..experiments.schema import scale, strings
+from ..initialisers import INITIALISERS
 from ..losses import LOSSES
 from ..models import MODELS
+from ..models.dense import ACTIVATIONS
 from ..optim import OPTIMIZERS
 from ..registry import lookup
 from ..schedules import SCHEDULES
@@ -30,7 +32,9 @@ from ..storage.atomic import expanded
 from ..text import wrap
 from ..validation import LARGEST
 
-MODEL_OPTIONS = ("depth", "hidden", "batch_norm")
+MODEL_OPTIONS = (
+    *("depth", "hidden", "batch_norm", "unit_length", "dropout", "activation", "init", "first_init", "signs"),
+)
 FLAT_MODEL = "mlp"  # default model for data that are not images
 OPTIMIZER_OPTIONS = (
     *("momentum", "nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs", "decay_bias"),
@@ -202,11 +206,21 @@ def add_network(command: argparse.ArgumentParser, base: Experiment, model: str =
         dest="augmentation",
         help=f"of the training images: {', '.join(AUGMENTATIONS)}; with options: crop_flip:padding=4 (default: none)",
     )
-    what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {model or base.model})")
+    _add_model(what, model or base.model)
+
+
+def _add_model(what: argparse._ArgumentGroup, default: str) -> None:
+    what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {default})")
     what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
     what.add_argument(
         "--hidden", type=widths, help="widths of the hidden layers of the model mlp, as 100,50 (default: 500)"
     )
+    what.add_argument("--activation", help=f"of the model mlp: {', '.join(ACTIVATIONS)} (default: relu)")
+    what.add_argument(
+        "--init", help=f"initialiser of the weights of the model mlp: {', '.join(INITIALISERS)} (default: he_normal)"
+    )
+    what.add_argument("--first-init", help="initialiser of its first layer's weights (default: as --init)")
+    what.add_argument("--signs", help="of the weights of the model vector_mlp: nonnegative (default) or mixed")
     what.add_argument("--weights", metavar="FILE", help="safetensors file of weights to start from")
     what.add_argument(
         "--weights-names",
@@ -219,6 +233,12 @@ def add_network(command: argparse.ArgumentParser, base: Experiment, model: str =
     what.add_argument(
         "--batch-norm", action="store_true", help="batch norm after every hidden weighted layer (cnn, mlp)"
     )
+    what.add_argument(
+        "--unit-length",
+        action="store_true",
+        help="UnitLength after every activation of the model mlp, as the rule forward_forward requires",
+    )
+    what.add_argument("--dropout", type=number, help="probability of dropout in the model mlp (default: 0)")
 
 
 def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._ArgumentGroup:

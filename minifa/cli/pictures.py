@@ -58,5 +58,9 @@ def write_page(folder: Path) -> None:
 
 def how_to_redraw(folder: Path, numbers: str) -> str:
     """The location of a run folder's numbers, and the command that draws its pictures again."""
-    command = shlex.join(["minifa", "figures", str(folder), *imports.options()])
-    return f"the numbers are in {folder / numbers}; {command} draws it again"
+    return f"the numbers are in {folder / numbers}; {redraw(folder)} draws it again"
+
+
+def redraw(folder: Path) -> str:
+    """The command that draws all pictures of a run folder."""
+    return shlex.join(["minifa", "figures", str(folder), *imports.options()])

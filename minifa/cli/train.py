@@ -17,8 +17,9 @@ from ..experiments import Experiment, Result, reading, recipes, resume, run_fold
 from ..experiments.experiment import parts
 from ..storage.atomic import expanded, with_advice
 from ..text import wrap
-from ..training import Trainer, logs
+from ..training import Callback, Trainer, logs
 from ..training.history import best_row
+from ..training.phases import Carried
 from . import pictures
 from .descriptions import as_file_name, describe_rates, describe_setting, label
 from .exit_codes import DIVERGED, FAILED, OK
@@ -91,18 +92,31 @@ def run(options: argparse.Namespace) -> int:
     parts(experiment, dataset)  # an invalid validation split raises before anything is written
     trainer = experiments.trainer_for(experiment, dataset, progress=not options.quiet)
     print(trainer.net.summary(trainer.rule))
-    setting = f"{describe_setting(experiment, dataset)}, rule {experiment.rule}, {describe_rates([experiment])}"
-    print(f"\n{wrap(setting)}\n", flush=True)
+    print(f"\n{_setting(experiment, dataset)}\n", flush=True)
     folder = expanded(options.resume) if options.resume else _new_folder(options.out, experiment, dataset)
     with run_folder.locked(folder):
         return _train_in(folder, experiment, dataset, trainer, options)
+
+
+def _setting(experiment: Experiment, dataset: data.Dataset) -> str:
+    setting = describe_setting(experiment, dataset)
+    if experiment.phases:
+        return "\n".join(wrap(line) for line in (setting, *tables.describe_phases(experiment)))
+    return wrap(f"{setting}, rule {experiment.rule}, {describe_rates([experiment])}")
+
+
+class _PrintPhases(Callback):
+    """Prints what each phase has from the phase before."""
+
+    def on_phase(self, trainer: Trainer, carried: Carried) -> None:
+        print(f"{wrap(f'after epoch {trainer.epoch}, phase {trainer.phase}: {carried}')}\n", flush=True)
 
 
 def _new_folder(out: str | None, experiment: Experiment, dataset: data.Dataset) -> Path:
     config = resume.config_of(experiment, dataset)
     if out is not None:
         return run_folder.new_folder(out, config)
-    return run_folder.numbered_folder(f"runs/{label(experiment)}-{as_file_name(experiment.rule)}", config)
+    return run_folder.numbered_folder(f"runs/{label(experiment)}-{as_file_name(experiment.label)}", config)
 
 
 def _load_resumed(experiment: Experiment) -> data.Dataset:
@@ -123,6 +137,7 @@ def _train_in(
             _resume(folder, experiment, dataset, trainer, options)
         every_seconds, every_steps = options.checkpoint_every
         resume.attach_callbacks(folder, experiment, trainer, every_seconds, every_steps, options.tensorboard, dataset)
+        trainer.callbacks += [] if options.quiet else [_PrintPhases()]
         with signals.stopping(trainer) as interrupt:
             result = experiments.fit(experiment, dataset, trainer)
         if trainer.stopped:
@@ -163,7 +178,9 @@ def _resumed_experiment(options: argparse.Namespace) -> Experiment:
     if data.is_file(given.get("data", "")) and data.is_file(stored.data):  # it may have been moved
         name = given.pop("data")  # its contents are compared on resuming
     wrong = contradictions(given, stored)
-    if epochs < stored.epochs:
+    if stored.phases and epochs != stored.epochs:
+        wrong.append(f"--epochs {epochs} (kept: {stored.epochs}, the sum of its phases)")
+    elif epochs < stored.epochs:
         wrong.append(f"--epochs {epochs} (kept: {stored.epochs}, and only more may be asked for)")
     if wrong:
         raise ValueError(f"{options.resume} is resumed with its own settings; leave out {', '.join(wrong)}")
@@ -179,13 +196,16 @@ def _resume(
         if error.previous is None:
             raise
         raise CheckpointError(f"{error}; to resume from there, add --previous") from error
+    in_last_phase = experiment.number_of(trainer.phase) == len(experiment.stages()) - 1
+    done = trainer.finished - trainer.phase_start >= experiment.stage(trainer.phase).epochs
     if checkpoint and trainer.cannot_continue:
         place = f"ended as diverged in epoch {trainer.epoch}: start again with a smaller --lr and another --out"
-    elif checkpoint and trainer.history.stopped_early:
+    elif checkpoint and trainer.history.stopped_early and in_last_phase:
         place = f"{_stopped_early(trainer)}; to train longer, start again with a larger --patience and another --out"
-    elif checkpoint and trainer.finished >= experiment.epochs:
+    elif checkpoint and done and in_last_phase:
         epochs = f"{trainer.finished} epoch{'s' * (trainer.finished > 1)}"
-        place = f"finished already, with {epochs}; --epochs {2 * trainer.finished} continues"
+        more = "" if experiment.phases else f"; --epochs {2 * trainer.finished} continues"
+        place = f"finished already, with {epochs}{more}"
     else:
         position = checkpoint.position() if checkpoint else "from the start: no checkpoint was written"
         place = "" if options.quiet else f"resuming {position}"
@@ -236,7 +256,7 @@ def _finish_run(folder: Path, dataset: data.Dataset, trainer: Trainer, result: R
     run_folder.save(folder, experiment, trainer.history, trainer.net, trainer.rule)
     drawn = pictures.draw(
         picture,
-        lambda figures: figures.training_curves(result, f"{experiment.rule} on {dataset.name}"),
+        lambda figures: figures.training_curves(result, f"{experiment.label} on {dataset.name}"),
         pictures.how_to_redraw(folder, "history.csv"),
     )
     pictures.write_page(folder)
@@ -252,11 +272,13 @@ def _finish_run(folder: Path, dataset: data.Dataset, trainer: Trainer, result: R
         print(f"\n{wrap(reading.read_training(result, len(measured), entries, trainer.rule.feedback_learns))}")
         if unstable := reading.instability(result):
             print(wrap(unstable))
-        if by_default and reading.not_fitted(result):
+        if by_default and not experiment.phases and reading.not_fitted(result):
             print(wrap(_slow(experiment.rule, len(trainer.net.weighted))))
     print(f"\nwritten to {folder}")
     if drawn:
         pictures.show(picture)
+    if experiment.targets:
+        print(wrap(f"{pictures.redraw(folder)} draws the targets of every layer"))
     if result.diverged:
         print_stderr(f"training diverged: {trainer.divergence}; try a smaller --lr")
         return DIVERGED

@@ -1,4 +1,4 @@
-"""Data sets by name: embedded (digits), generated (lillicrap, xor), or read from their publishers' files."""
+"""Data sets by name: embedded (digits, digits_parity), generated (lillicrap, xor), or read from publishers' files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..registry import register_table
 from ..validation import check_bool, check_str
 from . import user_files
 from .arrays import from_arrays, from_file, from_npz
-from .augment import AUGMENTATIONS, Augmentation, make_augmentation
+from .augment import AUGMENTATIONS, Augmentation, Jitter, make_augmentation
 from .base import Dataset, Examples, validate
 from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
-from .digits import digits
+from .digits import digits, digits_parity
 from .downloads.fetch import fetch_set, modified_files
 from .downloads.sources import Source, data_folder, folders_searched, locate
 from .idx import read_idx
@@ -26,6 +26,7 @@ from .synthetic import lillicrap, lillicrap_teacher, xor
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
+    "digits_parity": digits_parity,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
     "cifar10": cifar10,
@@ -95,7 +96,7 @@ def find(folder: str | os.PathLike[str] | None = None) -> dict[str, str]:
     >>> mf.data.find()["digits"], mf.data.find()["xor"]
     ('embedded', 'generated')
     """
-    sources = dict.fromkeys(DATASETS, "generated") | {"digits": "embedded"}
+    sources = dict.fromkeys(DATASETS, "generated") | dict.fromkeys(("digits", "digits_parity"), "embedded")
     return sources | {name: _location(source, folder) for name, source in SOURCES.items()}
 
 
@@ -180,12 +181,14 @@ __all__ = [
     "Dataset",
     "DownloadError",
     "Examples",
+    "Jitter",
     "Scaling",
     "check",
     "cifar10",
     "cifar100",
     "data_folder",
     "digits",
+    "digits_parity",
     "download",
     "fashion_mnist",
     "find",

@@ -21,7 +21,7 @@ from ..errors import DataFileError, DataNotFound, DownloadError
 from ..registry import unknown
 from ..representations import HtmlRepr
 from ..storage.atomic import DIGITS
-from ..validation import check_float, check_int, check_str, check_type, format_shape
+from ..validation import check_bool, check_float, check_int, check_str, check_type, format_shape
 from .interpretation import Interpretation, as_strings
 from .scaling import Scaling
 
@@ -101,10 +101,13 @@ class Dataset(HtmlRepr):
         citation: the source to cite.
         scaling: how x was scaled when the data set was made from arrays; None: not at all.
         features: the columns of x, if the data set was made from a data frame; otherwise empty.
+        single_output: whether a network has one output for the two classes, positive for the second one, instead of one
+            output for each class. Train it with `minifa.SigmoidCrossEntropy`.
 
     Raises:
         TypeError: an attribute of the wrong type.
-        ValueError: training and test part, or labels and classes, are inconsistent.
+        ValueError: training and test part, or labels and classes, are inconsistent; a single output for other than two
+            classes.
     """
 
     name: str
@@ -115,6 +118,7 @@ class Dataset(HtmlRepr):
     citation: str = ""
     scaling: Scaling | None = None
     features: tuple[Any, ...] = ()
+    single_output: bool = False
 
     def __post_init__(self) -> None:
         for key in ("name", "note", "citation"):
@@ -137,6 +141,8 @@ class Dataset(HtmlRepr):
                 f"data set '{self.name}' has y of shape {self.train.y.shape} and {len(self.classes)} class names; "
                 "labels (N,) require class names, targets (N, n_out) must have none"
             )
+        if check_bool(self.single_output, "single_output") and len(self.classes) != 2:
+            raise ValueError(f"single_output needs two classes, the data set '{self.name}' has {len(self.classes)}")
 
     def __repr__(self) -> str:
         kind = f"{len(self.classes)} classes" if self.classes else f"{self.n_out} target values"
@@ -152,8 +158,9 @@ class Dataset(HtmlRepr):
 
     @property
     def n_out(self) -> int:
-        """The number of network outputs for this data set: one per class, or the width of the targets."""
-        return len(self.classes) or int(self.train.y.shape[1])
+        """The number of network outputs for this data set: one per class, one for two classes with `single_output`, or
+        the width of the targets."""
+        return 1 if self.single_output else len(self.classes) or int(self.train.y.shape[1])
 
     @functools.cached_property
     def digest(self) -> str:

@@ -58,8 +58,9 @@ class Levels:
 def levels_of(groups: Mapping[str, Sequence[Result]]) -> Levels:
     """The chance levels for these results, which share a network and data. The other draws of B are those of the first
     rule that has feedback matrices."""
-    first = next(iter(groups.values()))[0].experiment
-    names = tuple(dict.fromkeys(result.experiment.rule for some in groups.values() for result in some))
+    first = next(iter(groups.values()))[0].experiment.stages()[0]
+    stages = [stage for some in groups.values() for result in some for stage in result.experiment.stages()]
+    names = tuple(dict.fromkeys(stage.rule for stage in stages))
     setting = json.dumps(replace(first, rule="bp").settings(), sort_keys=True, default=str)
     return _levels(setting, names, _versions(first), backend.name(), str(backend.dtype()))
 

@@ -8,6 +8,7 @@ import functools
 import inspect
 import math
 import numbers
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -29,7 +30,8 @@ from ..storage.atomic import expanded
 from ..text import one_line
 from ..training import Callback, EarlyStopping, ProgressBar, RecordAlignment, RecordTargets, Trainer
 from ..training.history import Row, best_row
-from ..validation import as_python_number, check_bool, check_type
+from ..training.phases import check_name
+from ..validation import as_python_number, check_bool, check_int, check_mapping, check_type, format_shape
 
 AN_EXPERIMENT = "the experiment must be a minifa.experiments.Experiment"
 A_DATASET = "data must be a minifa.data.Dataset, as returned by minifa.data.load"
@@ -38,15 +40,21 @@ MOST_SEEDS = 10_000  # per rule or row: the list of all runs is built before the
 MEASURED_ON = 256  # training examples on which alignment and targets are measured after every epoch
 DATA_OPTIONS = ("scale", "channels", "regression", "label")
 # Fields that run folders of earlier versions do not have.
-LATER = frozenset({"data_options", "weights_names", "drop_last", "patience", "targets"})
+LATER = frozenset({"data_options", "weights_names", "drop_last", "patience", "targets", "phases"})
+# Fields that a phase may change.
+OF_PHASES = (
+    *("rule", "loss", "optimizer", "optimizer_options", "lr", "weight_decay", "schedule", "freeze", "augmentation"),
+    *("epochs", "batch_size", "drop_last", "patience"),
+)
 
 # Types accepted for the fields of an experiment, by annotation; values from files and callers are validated.
-KINDS: dict[str, type] = {
+KINDS: dict[str, Any] = {
     "str": str,
     "int": numbers.Integral,
     "float": numbers.Real,
     "bool": bool,
     "Mapping[str, Any]": Mapping,
+    "Sequence[Mapping[str, Any]]": (list, tuple),
     "None": type(None),
 }
 KINDS_IN_WORDS = {
@@ -58,6 +66,7 @@ KINDS_IN_WORDS = {
     "float | None": "a number or None",
     "bool": "a bool",
     "Mapping[str, Any]": "a mapping of options",
+    "Sequence[Mapping[str, Any]]": "a list of mappings",
 }
 DESCRIPTIONS = {"rule": "usf:scale=init", "schedule": "cosine:epochs=10"}  # of objects that Python code has at hand
 
@@ -87,13 +96,13 @@ class Experiment(KnownOptions):
         weights_names: for a PyTorch file, maps each of its modules to a layer; empty: by `minifa.weights.match`.
         freeze: layers and blocks that are not trained, comma-separated: ``"conv1,residual2"``; None: all are trained.
         rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
-        loss: name of a loss; None: softmax cross-entropy for classification, half squared error for regression.
+        loss: name of a loss; None: `default_loss`.
         optimizer: name of an optimizer.
         schedule: name of a schedule with its options, ``"cosine:epochs=15"``.
         optimizer_options: options of the optimizer other than learning rate and weight decay.
         lr: learning rate; None: the best of the shipped grid for this rule (see `default_rate`).
         weight_decay: weight decay; None: the rule's default (0 for most; Kolen-Pollack needs it to align).
-        epochs: passes through the training set.
+        epochs: passes through the training set; with phases, the sum of theirs.
         batch_size: examples per weight update.
         drop_last: whether a smaller last batch of an epoch is left out.
         seed: seed of all random draws.
@@ -104,13 +113,23 @@ class Experiment(KnownOptions):
             stopping.
         targets: whether the rule's targets are measured after every epoch, beside those of backpropagation and
             Gauss-Newton (see `minifa.training.RecordTargets`); a measurement takes n_out backward passes.
+        phases: phases of the training, one after the other, each a mapping with its ``name``, its ``epochs``, and the
+            fields that it changes: rule, loss, optimizer, optimizer_options, lr, weight_decay, schedule, freeze,
+            augmentation, batch_size, drop_last, patience. Other fields are those of the experiment. See
+            `minifa.Trainer.begin_phase` for what a phase has from the phase before. Empty: a single phase.
 
     Raises:
         TypeError: a value does not have the annotated type.
+        ValueError: a phase without a name or epochs, with the name of another one, or with a field that phases do not
+            change.
 
     >>> from minifa.experiments import Experiment
     >>> Experiment(rule="kolen_pollack").decay(), Experiment(rule="fa").decay()
     (0.01, 0.0)
+    >>> hidden = {"name": "hidden", "epochs": 6, "rule": "fa"}
+    >>> both = Experiment(phases=[hidden, {"name": "read-out", "epochs": 3, "freeze": "conv1"}])
+    >>> both.label, both.epochs, [(stage.rule, stage.epochs, stage.freeze) for stage in both.stages()]
+    ('fa then bp', 9, [('fa', 6, None), ('bp', 3, 'conv1')])
     """
 
     data: str = "digits"
@@ -137,6 +156,7 @@ class Experiment(KnownOptions):
     drop_last: bool = False
     patience: int | None = None
     targets: bool = False
+    phases: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -147,6 +167,41 @@ class Experiment(KnownOptions):
                 raise TypeError(
                     f"{one.name} of an experiment must be {KINDS_IN_WORDS[wanted]}{example}, got {repr(value)[:100]}"
                 )
+        object.__setattr__(self, "phases", tuple(_check_phase(phase) for phase in self.phases))
+        if self.phases:
+            names = [phase["name"] for phase in self.phases]
+            if len(set(names)) < len(names):
+                raise ValueError(f"each phase of an experiment needs a name of its own, got {', '.join(names)}")
+            object.__setattr__(self, "epochs", sum(stage.epochs for stage in self.stages()))
+
+    def stages(self) -> list[Experiment]:
+        """The experiments of the phases, in order; without phases, the experiment itself. Options of the optimizer and
+        a learning rate belong to the optimizer for which they were given."""
+        return [replace(self, phases=(), **self._changes(phase)) for phase in self.phases] or [self]
+
+    def _changes(self, phase: Mapping[str, Any]) -> dict[str, Any]:
+        changes = {key: value for key, value in phase.items() if key != "name"}
+        optimizer, lr, options = changes.get("optimizer", self.optimizer), self.lr, self.optimizer_options
+        if optimizer != self.optimizer:
+            lr, options = None, default_optimizer_options(optimizer)
+        return {"lr": lr, **changes, "optimizer_options": {**options, **changes.get("optimizer_options", {})}}
+
+    def stage(self, name: str | None) -> Experiment:
+        """The experiment of the phase of this name; without phases, the experiment itself. Raises ValueError for a
+        name that no phase has."""
+        return self.stages()[self.number_of(name)]
+
+    def number_of(self, name: str | None) -> int:
+        """The index of the phase of this name; 0 without phases. Raises ValueError for a name that no phase has."""
+        names = [phase["name"] for phase in self.phases]
+        if self.phases and name not in names:
+            raise ValueError(unknown(names, str(name), "phase"))
+        return names.index(name) if names else 0
+
+    @property
+    def label(self) -> str:
+        """The rule or, with phases, the rules in the order of their phases: ``"fa then bp"``."""
+        return " then ".join(dict.fromkeys(stage.rule for stage in self.stages()))
 
     def __repr__(self) -> str:
         default = vars(Experiment())
@@ -165,7 +220,12 @@ class Experiment(KnownOptions):
     @property
     def measured(self) -> str:
         """What the score is measured on: "test" or "validation"."""
-        return "validation" if self.validation and self.patience is None else "test"
+        return "validation" if self.validation and not self.stops_early else "test"
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether a phase, or the experiment without phases, has early stopping."""
+        return any(stage.patience is not None for stage in self.stages())
 
     def settings(self) -> dict[str, Any]:
         """The fields by name. Fields in `LATER` are left out when empty, so that a configuration saved before they
@@ -173,8 +233,23 @@ class Experiment(KnownOptions):
         return {key: value for key, value in asdict(self).items() if value or key not in LATER}
 
     def as_config(self) -> dict[str, Any]:
-        """A JSON-serialisable dictionary, with the learning rate and weight decay in force."""
-        return {**self.settings(), "lr": self.rate(), "weight_decay": self.decay()}
+        """A JSON-serialisable dictionary, with the learning rates and weight decays in force."""
+        config = {**self.settings(), "lr": self.rate(), "weight_decay": self.decay()}
+        for phase, stage in zip(config.get("phases", ()), self.stages(), strict=bool(self.phases)):
+            phase.update(lr=stage.rate(), weight_decay=stage.decay())
+        return config
+
+
+def _check_phase(phase: Any) -> dict[str, Any]:
+    """The phase of an experiment as a dictionary, its name and the names of its fields validated."""
+    phase = check_mapping(phase, "a phase of an experiment")
+    if "name" not in phase or "epochs" not in phase:
+        raise ValueError(f"a phase of an experiment needs a name and a number of epochs, got {repr(phase)[:100]}")
+    for key in phase:
+        if key not in ("name", *OF_PHASES):
+            raise ValueError(unknown(("name", *OF_PHASES), key, f"field of the phase {phase['name']!r}"))
+    check_int(phase["epochs"], f"the number of epochs of the phase {phase['name']!r}", most=sys.maxsize)
+    return {**phase, "name": check_name(phase["name"])}
 
 
 def files_of(described: Mapping[str, Any]) -> dict[str, str]:
@@ -247,8 +322,9 @@ class Result:
 
     def __repr__(self) -> str:
         e = self.experiment
+        name = self.name or e.label
         end = f"failed: {one_line(self.error, 80)}" if self.error else f"{self.measured} score {self.score:.4g}"
-        return f"<Result of {(self.name or e.rule)!r}, seed {e.seed}: {end}{', diverged' if self.diverged else ''}>"
+        return f"<Result of {name!r}, seed {e.seed}: {end}{', diverged' if self.diverged else ''}>"
 
     @property
     def final(self) -> Row:
@@ -257,8 +333,9 @@ class Result:
 
 
 def final_row(experiment: Experiment, history: Sequence[Row]) -> Row:
-    """The row of the network that training ended with: under early stopping the best one, otherwise the last."""
-    best = None if experiment.patience is None else best_row(history)
+    """The row of the network that training ended with: under early stopping the best one of the last phase, otherwise
+    the last."""
+    best = None if experiment.stage(history[-1].get("phase")).patience is None else best_row(history)
     return history[-1] if best is None else best
 
 
@@ -288,7 +365,8 @@ def data_for(experiment: Experiment, data: Dataset | None) -> Dataset:
 
 
 def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, Optimizer]:
-    """Build the network, rule (attached), loss and optimizer of an experiment.
+    """Build the network, rule (attached), loss and optimizer of an experiment; with phases, those of the first one,
+    after all others were built as a check.
 
     Raises:
         TypeError: ``experiment`` is not an Experiment, or ``data`` is not a Dataset.
@@ -296,35 +374,74 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
         FileNotFoundError, ImportError: as in `minifa.weights.load`, when weights are given.
     """
     data_for(experiment, check_type(data, Dataset, A_DATASET))
-    make_model = lookup(MODELS, experiment.model, "model")
-    make_optimizer = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
-    loss_name = experiment.loss or ("softmax_cross_entropy" if data.classes else "half_squared_error")
-    make_loss = lookup(LOSSES, loss_name, "loss")
-    schedules.make(experiment.schedule)  # validate now rather than when training starts
-    if experiment.patience is not None and not experiment.validation:
-        raise ValueError(
-            "early stopping (patience) needs held-out examples: set validation, the fraction of the training set that "
-            "is held out, for example to 0.1"
-        )
+    for phase, stage in zip(experiment.phases, experiment.stages(), strict=bool(experiment.phases)):
+        try:
+            net = _network(stage, data)
+            _components(stage, net, data)
+        except ValueError as error:
+            raise ValueError(f"phase {phase['name']!r}: {error}") from error
+        if net.input_shape != (first := _input_shape(experiment.stages()[0], data)):
+            raise ValueError(
+                f"phase {phase['name']!r} has inputs of {format_shape(net.input_shape or ())} and the first phase of "
+                f"{format_shape(first)}: the augmentations of all phases must give images of the same size"
+            )
+    first_stage = experiment.stages()[0]
+    net = _network(first_stage, data)
+    return net, *_components(first_stage, net, data)
+
+
+def _input_shape(experiment: Experiment, data: Dataset) -> tuple[int, ...]:
     augmentation = augmentation_of(experiment)
-    input_shape = data.input_shape if augmentation is None else augmentation.shape(data.input_shape)
+    return data.input_shape if augmentation is None else augmentation.shape(data.input_shape)
+
+
+def _network(experiment: Experiment, data: Dataset) -> Network:
+    """The network of an experiment before training."""
+    make_model = lookup(MODELS, experiment.model, "model")
+    input_shape = _input_shape(experiment, data)
     try:
         layers = make_model(input_shape, data.n_out, **experiment.model_options)
-        optimizer = make_optimizer(
-            lr=experiment.rate(), weight_decay=experiment.decay(), **experiment.optimizer_options
-        )
-    except TypeError as error:  # an option that the model or optimizer does not have
+    except TypeError as error:  # an option that the model does not have
         raise ValueError(str(error).replace("()", "")) from None
     net = Network(layers, seed=experiment.seed, input_shape=input_shape)
     if experiment.weights is not None:
         weights.load(net, experiment.weights, experiment.weights_names or None)
     elif experiment.weights_names:
         raise ValueError("names of a file's modules (weights_names) go with the file: give weights as well")
+    return net
+
+
+def _components(experiment: Experiment, net: Network, data: Dataset) -> tuple[Rule, Loss, Optimizer]:
+    """The rule (attached), loss and optimizer with which an experiment trains this network, after its layers were
+    frozen."""
+    make_optimizer = lookup(OPTIMIZERS, experiment.optimizer, "optimizer")
+    make_loss = lookup(LOSSES, experiment.loss or default_loss(data), "loss")
+    schedules.make(experiment.schedule)  # validate now rather than when training starts
+    if experiment.patience is not None and not experiment.validation:
+        raise ValueError(
+            "early stopping (patience) needs held-out examples: set validation, the fraction of the training set that "
+            "is held out, for example to 0.1"
+        )
+    try:
+        optimizer = make_optimizer(
+            lr=experiment.rate(), weight_decay=experiment.decay(), **experiment.optimizer_options
+        )
+    except TypeError as error:  # an option that the optimizer does not have
+        raise ValueError(str(error).replace("()", "")) from None
+    net.unfreeze(*(layer.name for layer in net if layer.frozen))
     if experiment.freeze is not None:
         net.freeze(*(name.strip() for name in experiment.freeze.split(",")))
     rule = rules.make(experiment.rule, seed=experiment.seed).attach(net)
     optimizer.bind(net, rule)  # checks the names in its options
-    return net, rule, make_loss(), optimizer
+    return rule, make_loss(), optimizer
+
+
+def default_loss(data: Dataset) -> str:
+    """The name of the loss for a data set: softmax cross-entropy for classes, sigmoid cross-entropy for two classes
+    with a single output, half squared error for regression."""
+    if not data.classes:
+        return "half_squared_error"
+    return "sigmoid_cross_entropy" if data.single_output else "softmax_cross_entropy"
 
 
 def augmentation_of(experiment: Experiment) -> Augmentation | None:
@@ -347,19 +464,36 @@ class MeasureTest(Callback):
 
 
 def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -> Trainer:
-    """A trainer for an experiment, with the callbacks for its measurements."""
+    """A trainer for an experiment, with the callbacks for its measurements; with phases, for the first one."""
     net, rule, loss, optimizer = build(experiment, data)
+    stage, phase = experiment.stages()[0], experiment.phases[0]["name"] if experiment.phases else ""
     callbacks: list[Callback] = [MeasureTest(data)] if experiment.measured == "test" else []
-    if experiment.patience is not None:
-        callbacks.append(EarlyStopping(patience=experiment.patience))
+    callbacks += _early_stopping(stage)
     if experiment.alignment:
         callbacks.append(RecordAlignment(data.train.head(MEASURED_ON)))
     if experiment.targets:
         callbacks.append(RecordTargets(data.train.head(MEASURED_ON)))
     if check_bool(progress, "progress"):
-        callbacks.append(ProgressBar(experiment.rule))
-    schedule, augmentation = schedules.make(experiment.schedule), augmentation_of(experiment)
-    return Trainer(net, rule, loss, optimizer, schedule, experiment.seed, callbacks, augmentation=augmentation)
+        callbacks.append(ProgressBar(phase or experiment.rule))
+    schedule, augmentation = schedules.make(stage.schedule), augmentation_of(stage)
+    return Trainer(
+        net, rule, loss, optimizer, schedule, experiment.seed, callbacks, augmentation=augmentation, phase=phase
+    )
+
+
+def _early_stopping(experiment: Experiment) -> list[Callback]:
+    return [] if experiment.patience is None else [EarlyStopping(patience=experiment.patience)]
+
+
+def begin_phase(experiment: Experiment, name: str, data: Dataset, trainer: Trainer, carry: bool = True) -> None:
+    """Begin the phase of this name with the network of the trainer. Without ``carry`` the rule has its first draw: a
+    checkpoint is loaded next."""
+    stage = experiment.stage(name)
+    rule, loss, optimizer = _components(stage, trainer.net, data)
+    kept = [one for one in trainer.callbacks if not isinstance(one, EarlyStopping)]
+    place = sum(isinstance(one, MeasureTest) for one in kept)  # early stopping comes next, as in `trainer_for`
+    trainer.callbacks = [*kept[:place], *_early_stopping(stage), *kept[place:]]
+    trainer.begin_phase(name, rule, optimizer, loss, stage.schedule, augmentation_of(stage), carry)
 
 
 def run(experiment: Experiment, data: Dataset | None = None, progress: bool = False) -> tuple[Result, Trainer]:
@@ -384,7 +518,7 @@ def run(experiment: Experiment, data: Dataset | None = None, progress: bool = Fa
 
 
 def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
-    """Train for the epochs of the experiment; a resumed trainer runs the remaining ones.
+    """Train for the epochs of the experiment, phase by phase; a resumed trainer runs the remaining ones.
 
     Args:
         experiment: the experiment to run.
@@ -393,19 +527,38 @@ def fit(experiment: Experiment, data: Dataset, trainer: Trainer) -> Result:
 
     Raises:
         TypeError: an argument has the wrong type.
+        ValueError: the trainer is in a phase that the experiment does not have.
     """
-    train, held_out = parts(experiment, data_for(experiment, check_type(data, Dataset, A_DATASET)))
+    data = data_for(experiment, check_type(data, Dataset, A_DATASET))
     check_type(trainer, Trainer, "the trainer must be a minifa.Trainer")
     started = time.perf_counter()
-    left = experiment.epochs - trainer.finished
-    has_ended = trainer.cannot_continue or trainer.history.stopped_early
-    if (left > 0 and not has_ended) or not trainer.finished:
-        trainer.fit(train, left, experiment.batch_size, held_out, experiment.drop_last)
+    train_phases(experiment, data, trainer)
+    return result_of(experiment, trainer, time.perf_counter() - started)
+
+
+def train_phases(experiment: Experiment, data: Dataset, trainer: Trainer) -> None:
+    """Train the rest of the trainer's phase, and all further phases. A phase that is interrupted or diverges is the
+    last one; early stopping ends its phase only, and the next one begins with the best network."""
+    train, held_out = parts(experiment, data)
+    number = experiment.number_of(trainer.phase)
+    for following, stage in enumerate(experiment.stages()[number:]):
+        if following:
+            begin_phase(experiment, experiment.phases[number + following]["name"], data, trainer)
+        _train_phase(stage, train, held_out, trainer)
+        if trainer.stopped or trainer.diverged:
+            return
+
+
+def _train_phase(stage: Experiment, train: Examples, held_out: Examples | None, trainer: Trainer) -> None:
+    left = stage.epochs - (trainer.finished - trainer.phase_start)
+    has_begun = trainer.finished > trainer.phase_start
+    has_ended = has_begun and (trainer.cannot_continue or trainer.history.stopped_early)
+    if (left > 0 and not has_ended) or not has_begun:
+        trainer.fit(train, left, stage.batch_size, held_out, stage.drop_last)
     else:
         for callback in trainer.callbacks:
             if isinstance(callback, EarlyStopping):
                 callback.restore(trainer)
-    return result_of(experiment, trainer, time.perf_counter() - started)
 
 
 def parts(experiment: Experiment, data: Dataset) -> tuple[Examples, Examples | None]:

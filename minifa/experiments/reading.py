@@ -40,7 +40,10 @@ def read_training(result: Result, examples: int, entries: Mapping[str, int], fee
         entries: number of entries of W by layer.
         feedback_learns: whether the rule changes B in training.
     """
-    return f"{_score_sentence(result, examples)} {_angle_sentence(result, entries, feedback_learns)}"
+    score = _score_sentence(result, examples)
+    if result.experiment.phases:  # the angles of several rules do not continue each other
+        return score
+    return f"{score} {_angle_sentence(result, entries, feedback_learns)}"
 
 
 def _score_sentence(result: Result, examples: int) -> str:
@@ -86,8 +89,10 @@ def _angle_sentence(result: Result, entries: Mapping[str, int], feedback_learns:
 
 
 def instability(result: Result) -> str:
-    """A sentence if the training loss rose far above its smallest value again; otherwise an empty text."""
-    losses = {row["epoch"]: row["train_loss"] for row in result.history if "train_loss" in row}
+    """A sentence if the training loss rose far above its smallest value in the last phase again; otherwise an empty
+    text."""
+    rows = [row for row in result.history if row.get("phase") == result.history[-1].get("phase")]
+    losses = {row["epoch"]: row["train_loss"] for row in rows if "train_loss" in row}
     best = min(losses, key=losses.__getitem__, default=0)
     last = max(losses, default=0)
     if not losses or losses[last] <= RISEN * losses[best]:

@@ -8,6 +8,31 @@ Nothing in a recipe is executed. Its entries correspond to the fields of `minifa
     [model]      name, weights, weights_names, freeze, and the options of the model
     [optimizer]  name, lr, weight_decay, schedule, and the options of the optimizer
     [training]   loss, epochs, patience, batch_size, drop_last, seed, alignment, targets
+    [[phase]]    name, epochs, and the settings that change in this phase
+
+A recipe with several sections [[phase]] trains one network in phases, in their order. Settings outside them hold in all
+phases. A phase may change ``rule``, ``model.freeze`` (the layers that it does not train), ``data.augmentation``, all
+settings of the optimizer, and of [training] ``loss``, ``batch_size``, ``drop_last`` and ``patience``:
+
+    [[phase]]
+    name = "hidden"
+    epochs = 6
+    rule = "fa"
+    optimizer.lr = 0.1
+
+    [[phase]]
+    name = "read-out"
+    epochs = 5
+    rule = "bp"
+    model.freeze = "linear1, linear2"
+    optimizer.lr = 0.05
+    optimizer.schedule = "cosine:epochs=5"
+
+A phase keeps everything in the network of the phase before (parameters, batch norm's running statistics and other
+buffers), and arrays of the rule that both rules have (see `minifa.rules.Rule.carry_over`). It has a fresh optimizer,
+and its schedule counts its own epochs. Epochs, random draws and history run on. Early stopping (``patience``) ends its
+phase only, and the next one begins with the best network. A setting of a phase is named after it:
+``--set phase.read-out.optimizer.lr=0.01``, and likewise in the rows of a table and in [over].
 
 A table (see `minifa.experiments.reproduce`) has a section [table] and one [[row]] per row; a sweep (see
 `minifa.experiments.sweeps`) has sections [sweep] and [over]. Paths are relative to the working directory. A setting has
@@ -45,11 +70,13 @@ from ..models import MODELS
 from ..optim import OPTIMIZERS
 from ..registry import option_names, unknown
 from ..storage.atomic import expanded
+from ..training.phases import check_name
 from ..validation import check_list, check_str
 from . import schema
 from .experiment import (
     DATA_OPTIONS,
     MOST_SEEDS,
+    OF_PHASES,
     Experiment,
     build,
     data_key,
@@ -65,6 +92,8 @@ else:
     import tomli as tomllib
 
 Settings = dict[str, Any]  # name of a setting, such as "optimizer.lr", to its value
+RATES = ("lr", "weight_decay")  # of an optimizer: fields of an experiment
+NO_PHASES = "the recipe has no phases: each is a section [[phase]] with a name"
 MEASURES = ("accuracy", "error", "loss")
 LARGEST_FILE = 1 << 16  # bytes; recipes are written by hand
 DEEPEST = 8  # maximum nesting of sections and lists
@@ -164,6 +193,10 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "training.seed": ("seed", schema.integer(0)),
     "training.alignment": ("alignment", schema.boolean),
     "training.targets": ("targets", schema.boolean),
+}
+PHASE_SETTINGS = {  # of a section [[phase]]; its entry "epochs" has no section, as its name
+    "epochs": SETTINGS["training.epochs"],
+    **{key: one for key, one in SETTINGS.items() if one[0] in OF_PHASES and one[0] != "epochs"},
 }
 WORDS = ("title", "source", "note")
 SECTIONS = ("data", "model", "optimizer", "training")
@@ -281,7 +314,8 @@ def take_apart(
         raise RecipeError(place, [f"it is not written in TOML: {error}"]) from error
     parts: Settings = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
     words = {key: problems.attempt(key, schema.string, tree.pop(key), "") for key in WORDS if key in tree}
-    return words, {**_flat(tree), **_changes(changes, problems)}, parts
+    phases = _flat_phases(tree.pop("phase", []), problems)
+    return words, {**_flat(tree), **phases, **_changes(changes, problems)}, parts
 
 
 def _read_toml(text: str) -> Settings:
@@ -318,6 +352,27 @@ def _flat(tree: Mapping[str, Any]) -> Settings:
         elif value != {}:
             settings[key] = value
     return settings
+
+
+def _flat_phases(phases: Any, problems: Problems) -> Settings:
+    """Flatten the sections [[phase]], in their order: {"phase.hidden.name": "hidden", "phase.hidden.epochs": 6}."""
+    if not isinstance(phases, list) or not all(isinstance(phase, dict) for phase in phases):
+        problems.add("phase", "each phase is a section [[phase]], with two brackets on each side")
+        return {}
+    settings: Settings = {}
+    for number, phase in enumerate(phases, start=1):
+        name = problems.attempt(f"phase {number}", _phase_name, phase.get("name"))
+        if f"phase.{name}.name" in settings:
+            problems.add("phase", f"two phases are called {name!r}")
+        if name is not None:
+            settings.update({f"phase.{name}.{key}": value for key, value in _flat(phase).items()})
+    return settings
+
+
+def _phase_name(value: Any) -> str:
+    if value is None:
+        raise ValueError("it has no name")
+    return check_name(schema.string(value))
 
 
 def _changes(changes: Sequence[str], problems: Problems) -> Settings:
@@ -368,29 +423,74 @@ def experiment_of(settings: Mapping[str, Any], problems: list[str]) -> Experimen
     {'depth': 3}
     """
     collected = problems if isinstance(problems, Problems) else Problems()
-    fields: dict[str, Any] = {}
     options: dict[str, Settings] = {"model": {}, "optimizer": {}}
-    for key, value in settings.items():
-        section, _, inner = key.partition(".")
-        if key in SETTINGS:
-            name, check = SETTINGS[key]
-            fields[name] = collected.attempt(key, check, value)
-        elif section in options and inner:
-            options[section][inner] = tuple(value) if isinstance(value, list) else value
-        else:
-            collected.add(key, unknown(SETTINGS, key, "setting"))
+    of_all = {key: value for key, value in settings.items() if not key.startswith("phase.")}
+    fields = _fields(of_all, SETTINGS, options, "", collected)
     chosen = {key: value for key, value in fields.items() if value is not None}
     data_options = {key: chosen.pop(key) for key in DATA_OPTIONS if key in chosen}
     experiment = replace(Experiment(), **chosen, data_options=data_options, model_options=options["model"])
     if fields.get("model", "") is not None:  # None: the model is invalid, so its options are unknown
         _check_options(experiment.model, MODELS, options["model"], "model", ("input_shape", "n_out"), collected)
     if fields.get("optimizer", "") is not None:
-        ours = ("lr", "weight_decay")
-        _check_options(experiment.optimizer, OPTIMIZERS, options["optimizer"], "optimizer", ours, collected)
+        _check_options(experiment.optimizer, OPTIMIZERS, options["optimizer"], "optimizer", RATES, collected)
+    defaults = default_optimizer_options(experiment.optimizer)
+    experiment = replace(experiment, optimizer_options={**defaults, **options["optimizer"]})
+    phases = _phases(settings, experiment.optimizer, collected)
+    if phases and "training.epochs" in settings:
+        first = phases[0]["name"]
+        collected.add("training.epochs", f"each phase has its own epochs: phase.{first}.epochs")
     if collected is not problems:
         problems += collected
-    defaults = default_optimizer_options(experiment.optimizer)
-    return replace(experiment, optimizer_options={**defaults, **options["optimizer"]})
+    return experiment if collected else replace(experiment, phases=phases)
+
+
+def _fields(
+    settings: Mapping[str, Any],
+    known: Mapping[str, tuple[str, Callable[[Any], Any]]],
+    options: dict[str, Settings],
+    prefix: str,
+    problems: Problems,
+) -> dict[str, Any]:
+    """The fields of an experiment that these settings give, None where a value is invalid. Options of a section, such
+    as "optimizer.momentum", are added to ``options``."""
+    fields: dict[str, Any] = {}
+    for key, value in settings.items():
+        section, _, inner = key.partition(".")
+        if key in known:
+            name, check = known[key]
+            fields[name] = problems.attempt(prefix + key, check, value)
+        elif section in options and inner and key not in SETTINGS:
+            options[section][inner] = tuple(value) if isinstance(value, list) else value
+        else:
+            problems.add(prefix + key, unknown(known, key, "setting"))
+    return fields
+
+
+def _phases(settings: Mapping[str, Any], optimizer: str, problems: Problems) -> list[dict[str, Any]]:
+    """The phases of an experiment with this optimizer, from the settings ``phase.NAME.SETTING``."""
+    by_name: dict[str, Settings] = {}
+    for key, value in settings.items():
+        start, _, rest = key.partition(".")
+        name, _, setting = rest.partition(".")
+        if start == "phase" and setting:
+            by_name.setdefault(name, {})[setting] = value
+    declared = [name for name, own in by_name.items() if own.get("name") == name]
+    phases = []
+    for name, own in by_name.items():
+        if name not in declared:
+            problems.add(f"phase.{name}", f"{unknown(declared, name, 'phase')}" if declared else NO_PHASES)
+            continue
+        options: dict[str, Settings] = {"optimizer": {}}
+        changes = {key: value for key, value in own.items() if key != "name"}
+        fields = _fields(changes, PHASE_SETTINGS, options, f"phase.{name}.", problems)
+        if "epochs" not in fields:
+            problems.add(f"phase.{name}", "it has no epochs")
+        kind = fields.get("optimizer", optimizer)
+        if kind is not None:
+            _check_options(kind, OPTIMIZERS, options["optimizer"], "optimizer", RATES, problems)
+        extra = {"optimizer_options": options["optimizer"]} if options["optimizer"] else {}
+        phases.append({"name": name, **fields, **extra})
+    return phases
 
 
 def _check_options(
@@ -508,7 +608,7 @@ def check(experiments_: Sequence[Experiment], place: str) -> dict[tuple[Any, ...
         elif where in sets:
             reason = _try(experiment, sets[where])
             if reason is not None:
-                refused.setdefault((experiment.model, experiment.data, reason), []).append(experiment.rule)
+                refused.setdefault((experiment.model, experiment.data, reason), []).append(experiment.label)
     for (model, name, reason), under in refused.items():  # report a reason once for all rules
         problems.add(f"{model} under {', '.join(dict.fromkeys(under))} on {name}", reason)
     if problems:
@@ -539,7 +639,8 @@ def _try(experiment: Experiment, dataset: data.Dataset) -> str | None:
     """The reason why the experiment cannot be built; None if it can."""
     try:
         train, _ = parts(experiment, dataset)
-        count_batches(len(train), experiment.batch_size, experiment.drop_last)
+        for stage in experiment.stages():
+            count_batches(len(train), stage.batch_size, stage.drop_last)
         build(experiment, dataset)
     except (ValueError, TypeError, OSError, ImportError) as error:
         return str(error)

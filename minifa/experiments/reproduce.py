@@ -30,7 +30,7 @@ from . import resume, run_folder, target_tables
 from .experiment import Experiment, Result, data_key, describe_options, load_data
 from .recipes import Recipe, TableRow
 from .study import Outcome, Task, attempt, folder_of, in_folder
-from .tables import sample_sd
+from .tables import in_force, sample_sd
 
 NOTES_WIDE = 80  # characters per line of the notes
 COLUMNS = ("row", "rule", "rate", "seeds", "published", "here", "difference", "s.e.", "reached", "minutes")
@@ -179,9 +179,9 @@ def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
         experiment = mine[0].task.experiment
         summary: Row = {
             "row": row.name,
-            "rule": experiment.rule,
-            "lr": experiment.rate(),
-            "weight_decay": experiment.decay(),
+            "rule": experiment.label,
+            "lr": in_force(experiment, Experiment.rate),
+            "weight_decay": in_force(experiment, Experiment.decay),
             "epochs": experiment.epochs,
             "seeds": len(fine),
         }
@@ -261,7 +261,7 @@ def _cells(row: Row) -> list[str]:
     return [
         row["row"],
         row["rule"],
-        f"{row['lr']:g}",
+        row["lr"] if isinstance(row["lr"], str) else f"{row['lr']:g}",
         str(row["seeds"]),
         number("published"),
         here or "failed",

@@ -62,6 +62,7 @@ from .experiment import (
     A_DATASET,
     AN_EXPERIMENT,
     Experiment,
+    begin_phase,
     content_name,
     data_for,
     files_of,
@@ -322,7 +323,8 @@ def resume_training(
     if differ:
         raise CheckpointError(f"'{place}' is of another experiment than {folder} describes: it has {'; '.join(differ)}")
     train, there = parts(experiment, data)[0], checkpoint.training.get("layout")
-    here = layout(train, experiment.batch_size, experiment.drop_last)
+    stage = experiment.stage(_phase_of(checkpoint, experiment))
+    here = layout(train, stage.batch_size, stage.drop_last)
     changed = content_differences(known, contents(experiment, data)) if known else []
     if there != here or changed:
         now = "; ".join(changed) or describe_layout(here)
@@ -333,8 +335,27 @@ def resume_training(
             f"'{place}' was written by minifa {wrote}, and this is minifa {ours}: resume it with that version, or with "
             f"this one by minifa train --resume {folder}, or remove {folder} to start again"
         )
-    checkpoints.restore(checkpoint, trainer)
+    _restore(checkpoint, experiment, data, trainer)
     return checkpoint
+
+
+def _phase_of(checkpoint: Checkpoint, experiment: Experiment) -> str:
+    """The phase that the checkpoint was written in; "" without phases. Raises CheckpointError if the experiment does
+    not have it."""
+    phase = checkpoint.training.get("phase", "")
+    try:
+        experiment.number_of(phase)
+    except ValueError as error:
+        raise CheckpointError(f"'{checkpoint.path}' belongs to another training: {error}") from error
+    return phase
+
+
+def _restore(checkpoint: Checkpoint, experiment: Experiment, data: Dataset, trainer: Trainer) -> None:
+    """Restore a trainer of this experiment, in whatever phase, from a checkpoint."""
+    phase = _phase_of(checkpoint, experiment)
+    if experiment.phases and phase != trainer.phase:
+        begin_phase(experiment, phase, data, trainer, carry=False)
+    checkpoints.restore(checkpoint, trainer)
 
 
 def _with_current_paths(
@@ -343,7 +364,7 @@ def _with_current_paths(
     """(settings of a checkpoint, stored contents), renamed to the experiment's paths: files are compared by content,
     not by location."""
     renamed, known = dict(settings), dict(saved.contents if saved else {})
-    with contextlib.suppress(TypeError):  # from another version: it differs in any case
+    with contextlib.suppress(TypeError, ValueError):  # from another version: it differs in any case
         renamed = run_folder.from_here(Experiment(**settings), folder).as_config()
     here = input_names(vars(experiment))
     for key, name in files_of(vars(experiment)).items():
@@ -446,7 +467,7 @@ def saved_experiment(folder: str | Path) -> Experiment:
     except run_folder.DamagedConfig as error:
         last = expanded(folder) / "last.ckpt"
         for place in (last, checkpoints.previous_of(last)):
-            with contextlib.suppress(CheckpointError, TypeError, OSError):
+            with contextlib.suppress(TypeError, ValueError, OSError):
                 settings = checkpoints.read(place).experiment
                 if settings:
                     return run_folder.from_here(Experiment(**settings), folder)
@@ -490,7 +511,9 @@ def _measure(folder: Path, experiment: Experiment, data: Dataset, trainer: Train
     seconds = sum(row.get("seconds", 0.0) for row in history)
     epochs = best = history[-1]["epoch"]
     if experiment.validation:
-        best = checkpoints.load(folder / "best.ckpt", trainer).training["epoch"]
+        checkpoint = checkpoints.read(folder / "best.ckpt")
+        _restore(checkpoint, experiment, data, trainer)
+        best = checkpoint.training["epoch"]
     measured = {f"test_{key}": value for key, value in trainer.evaluate(data.test).items()}
     by_class = [None if one is None else round(one, 6) for one in trainer.class_accuracies(data.test)]
     facts = {"test_examples": len(data.test), "epochs": epochs, "best_epoch": best, "seconds": round(seconds, 1)}
@@ -513,12 +536,13 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
     imports.require_same(saved.contents if saved else {}, path)
     try:
         experiment = run_folder.from_here(Experiment(**checkpoint.experiment), expanded(path).parent)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"'{path}' has an experiment that this minifa does not know: {error}") from error
     if not checkpoint.experiment:
         raise CheckpointError(f"'{path}' keeps no experiment: make the trainer, and use minifa.checkpoints.load")
-    trainer = trainer_for(experiment, load_data(experiment))
-    checkpoints.restore(checkpoint, trainer)
+    data = load_data(experiment)
+    trainer = trainer_for(experiment, data)
+    _restore(checkpoint, experiment, data, trainer)
     return trainer.net, trainer.rule, experiment
 
 

@@ -332,6 +332,21 @@ def _read_experiments(path: Path) -> list[Experiment]:
     return experiments
 
 
+def last_stage(folder: str | Path, experiment: Experiment) -> Experiment:
+    """The experiment of the phase with which a finished run ended; without phases, the experiment itself.
+
+    Raises:
+        FileNotFoundError, DataFileError: as in `minifa.training.History.read_csv`; or the phase is unknown.
+    """
+    if not experiment.phases:
+        return experiment
+    rows = History.read_csv(expanded(folder) / "history.csv")
+    try:
+        return experiment.stage(rows[-1].get("phase") if rows else None)
+    except ValueError as error:
+        raise DataFileError(f"{expanded(folder) / 'history.csv'} has an {error}") from error
+
+
 def open_run(folder: str | Path) -> tuple[Network, Rule, Experiment]:
     """The trained network and rule of a finished run, with its experiment.
 
@@ -344,7 +359,8 @@ def open_run(folder: str | Path) -> tuple[Network, Rule, Experiment]:
     _require(path, "config.json", "network.npz")
     experiment = _read_experiments(path)[0]
     state = read_arrays(path / "network.npz", plain)
-    as_it_ended = replace(experiment, weights=None, weights_names={})  # initial weights are not needed
+    ended = last_stage(path, experiment)
+    as_it_ended = replace(ended, weights=None, weights_names={})  # initial weights are not needed
     try:
         net, rule, _, _ = build(as_it_ended, load_data(experiment))
         for part, owner in (("network/", net), ("rule/", rule)):

@@ -21,6 +21,7 @@ from ..errors import DataFileError
 from ..storage.atomic import expanded, kind_of, read_bytes, write_atomic
 from ..training import History
 from ..training.history import Row
+from ..training.phases import starts_of
 
 PAGE = "index.html"
 FILES = (
@@ -129,9 +130,23 @@ def _status(place: Path, experiments: Sequence[Mapping[str, Any]], history: Hist
     epochs, last = experiments[0].get("epochs"), history[-1].get("epoch") if history else 0
     if history.diverged:
         return f"diverged in epoch {last}"
+    if history.stopped_early and _is_in_last_phase(experiments[0], history):
+        return f"stopped early, after epoch {last} of {epochs}"
     if isinstance(epochs, int) and isinstance(last, int) and last < epochs:
         return f"interrupted after epoch {last} of {epochs}; minifa train --resume continues it"
     return f"finished, {last} epoch{'s' * (last != 1)}"
+
+
+def _is_in_last_phase(experiment: Mapping[str, Any], history: History) -> bool:
+    names = [name for name, _ in _phases(experiment)]
+    return not names or history[-1].get("phase") == names[-1]
+
+
+def _phases(experiment: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The phases of a run: the name of each, and the settings that it changes."""
+    phases = experiment.get("phases")
+    found = [dict(one) for one in phases if isinstance(one, dict)] if isinstance(phases, list) else []
+    return [(str(one.pop("name", "")), one) for one in found]
 
 
 # The sections
@@ -213,9 +228,15 @@ def _curve(history: Sequence[Row]) -> str:
     across, up = (WIDTH - 2 * MARGIN) / max(last, 1), HEIGHT - 2 * 28
     line = " ".join(f"{MARGIN + across * epoch:.1f},{HEIGHT - 28 - up * value / high:.1f}" for epoch, value in points)
     title = _text(f"{name.replace('_', ' ')} during training")
+    starts = "".join(
+        f'<path d="M{MARGIN + across * epoch:.1f} 28V{HEIGHT - 28}" stroke="var(--soft)" stroke-dasharray="2 3"/>'
+        f'<text x="{MARGIN + across * epoch + 4:.1f}" y="24">{_text(phase)}</text>'
+        for epoch, phase in starts_of(history)
+    )
     return (
         f'<h2>{title}</h2>\n<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" aria-label="{title}">'
         f'<path d="M{MARGIN} 28V{HEIGHT - 28}H{WIDTH - MARGIN}" fill="none" stroke="var(--line)"/>'
+        f"{starts}"
         f'<polyline points="{line}" fill="none" stroke="var(--mark)" stroke-width="2"/>'
         f'<text x="{MARGIN - 6}" y="32" text-anchor="end">{high:.3g}</text>'
         f'<text x="{MARGIN - 6}" y="{HEIGHT - 24}" text-anchor="end">0</text>'
@@ -246,9 +267,11 @@ def _by_layer(history: Sequence[Row], quantities: Mapping[str, str], title: str)
 def _settings(config: Mapping[str, Any], experiments: Sequence[Mapping[str, Any]]) -> str:
     """The settings that all runs share, the values of the others, and the versions."""
     pairs: list[tuple[str, Any]] = []
-    for key in dict.fromkeys(key for one in experiments for key in one):
+    for key in dict.fromkeys(key for one in experiments for key in one if key != "phases"):
         values = list(dict.fromkeys(json.dumps(one.get(key)) for one in experiments))
         pairs.append((key.replace("_", " "), ", ".join(value.strip('"') for value in values if value != "null")))
+    for name, changes in dict(pair for one in experiments for pair in _phases(one)).items():
+        pairs.append((f"phase {name}", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changes.items())))
     versions = config.get("environment")
     pairs += [(str(key), value) for key, value in versions.items()] if isinstance(versions, dict) else []
     return (

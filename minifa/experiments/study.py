@@ -220,18 +220,22 @@ def _by_process(tasks: Sequence[Task], jobs: int | None) -> tuple[list[Task], li
 
 def defined_in_this_process(experiment: Experiment) -> list[str]:
     """Descriptions of the experiment's user-defined components that other processes cannot import."""
-    named = {
-        "data set": experiment.data,
-        "augmentation": experiment.augmentation,
-        "model": experiment.model,
-        "rule": experiment.rule,
-        "loss": experiment.loss,
-        "optimizer": experiment.optimizer,
-        "schedule": experiment.schedule,
-    }
+    named = [
+        (what, description)
+        for stage in experiment.stages()
+        for what, description in (
+            ("data set", stage.data),
+            ("augmentation", stage.augmentation),
+            ("model", stage.model),
+            ("rule", stage.rule),
+            ("loss", stage.loss),
+            ("optimizer", stage.optimizer),
+            ("schedule", stage.schedule),
+        )
+    ]
     names = [
         (what, part.partition(":")[0])
-        for what, description in named.items()
+        for what, description in dict.fromkeys(named)
         for part in (description or "").split(schedules.THEN)
     ]
     return [f"the {what} {name!r}" for what, name in names if registry.only_here(what, name)]
@@ -293,7 +297,7 @@ def _results(runs: Generator[Outcome, None, None]) -> Generator[Result, None, No
             experiment, error = outcome.task.experiment, outcome.error
             if error is not None:
                 warnings.warn(
-                    f"the run of {experiment.rule}, seed {experiment.seed}, failed: {error}", FailedRun, stacklevel=3
+                    f"the run of {experiment.label}, seed {experiment.seed}, failed: {error}", FailedRun, stacklevel=3
                 )
             yield outcome.result if error is None else failed(experiment, error)
 

@@ -29,7 +29,7 @@ from ..text import one_line, printable, table, wrap
 from ..training import Callback, History, RecordAlignment, Trainer
 from ..training.history import Row
 from . import resume, run_folder, study
-from .experiment import MEASURED_ON, Experiment, MeasureTest, build, final_row, parts, trainer_for
+from .experiment import MEASURED_ON, Experiment, MeasureTest, build, final_row, train_phases, trainer_for
 from .recipes import write_value
 from .study import Outcome, Task
 from .sweeps import SEED, Run, Sweep
@@ -85,15 +85,14 @@ def _in_memory(experiment: Experiment, dataset: Dataset) -> Row:
     """The same results as `_in_folder` without files; test scores and angles are measured only at the end."""
     best = _KeepBest()
     trainer = trainer_for(experiment, dataset)
-    if experiment.patience is not None:  # the angles are those of the best epoch
+    if experiment.stops_early:  # the angles are those of the best epoch
         trainer.callbacks = [one for one in trainer.callbacks if not isinstance(one, MeasureTest)]
     else:
         trainer.callbacks = []
     trainer.callbacks += [best] if experiment.validation else []
-    train, held_out = parts(experiment, dataset)
-    trainer.fit(train, experiment.epochs, experiment.batch_size, held_out, experiment.drop_last)
+    train_phases(experiment, dataset, trainer)
     at_end = dict(final_row(experiment, trainer.history))
-    if experiment.alignment and experiment.patience is None:
+    if experiment.alignment and not experiment.stops_early:
         RecordAlignment(dataset.train.head(MEASURED_ON)).on_epoch(trainer, at_end)
     epochs = best_epoch = trainer.history[-1]["epoch"]
     if best.state:

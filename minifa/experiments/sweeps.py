@@ -340,6 +340,7 @@ def identify(experiment: Experiment) -> str:
     True
     """
     in_force = {"lr": experiment.rate(), "weight_decay": experiment.decay(), "data_dir": None}
+    in_force |= {key: value for key, value in experiment.as_config().items() if key == "phases"}
     # Fields added later are hashed only if they differ from their defaults, so that ids in older tables stay valid.
     fields = {key: value for key, value in vars(experiment).items() if key in FIELDS or value != DEFAULTS[key]}
     config = json.dumps({**fields, **in_force}, sort_keys=True, default=str)

@@ -38,14 +38,47 @@ def describe_setting(experiment: Experiment, dataset: Dataset) -> str:
     options = describe_options(experiment.model_options)
     model = f"model {experiment.model}{' ' + options if options else ''}"
     images = f", {experiment.augmentation}" if experiment.augmentation else ""
-    stops_early = experiment.patience is not None
-    at_most, patience = ("at most ", f" (patience {experiment.patience})") if stops_early else ("", "")
-    return (
-        f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples), {model}{images}, "
-        f"{at_most}{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}{patience}, batch {experiment.batch_size}"
-        f"{' (a smaller last one is dropped)' if experiment.drop_last else ''}, "
-        f"{experiment.optimizer}"
-    )
+    examples = f"{dataset.name} ({len(dataset.train)} training, {len(dataset.test)} test examples)"
+    if experiment.phases:
+        return f"{examples}, {model}, {_epochs(experiment)} in {len(experiment.phases)} phases"
+    return f"{examples}, {model}{images}, {_describe_training(experiment)}"
+
+
+def _epochs(experiment: Experiment) -> str:
+    at_most = "at most " if experiment.stops_early else ""
+    return f"{at_most}{experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"
+
+
+def _describe_training(experiment: Experiment) -> str:
+    patience = "" if experiment.patience is None else f" (patience {experiment.patience})"
+    dropped = " (a smaller last one is dropped)" if experiment.drop_last else ""
+    return f"{_epochs(experiment)}{patience}, batch {experiment.batch_size}{dropped}, {experiment.optimizer}"
+
+
+def describe_phases(experiment: Experiment) -> list[str]:
+    """Each phase of an experiment in a line: what it trains, and how.
+
+    >>> from minifa.experiments import Experiment, tables
+    >>> phases = [{"name": "all", "epochs": 2, "lr": 0.1}, {"name": "rest", "epochs": 1, "lr": 0.2, "freeze": "conv1"}]
+    >>> print("\\n".join(tables.describe_phases(Experiment(phases=phases))))
+    phase 1, all: rule bp, 2 epochs, batch 64, sgd, rate 0.1
+    phase 2, rest: rule bp, 1 epoch, batch 64, sgd, rate 0.2, frozen: conv1
+    """
+    lines = []
+    for number, (phase, stage) in enumerate(zip(experiment.phases, experiment.stages(), strict=False), start=1):
+        parts = [f"rule {stage.rule}", _describe_training(stage), f"rate {stage.rate():g}"]
+        parts += [] if stage.schedule == "constant" else [f"schedule {stage.schedule}"]
+        parts += [] if stage.augmentation is None else [stage.augmentation]
+        parts += [] if stage.freeze is None else [f"frozen: {stage.freeze}"]
+        lines.append(f"phase {number}, {phase['name']}: {', '.join(parts)}")
+    return lines
+
+
+def in_force(experiment: Experiment, value: Callable[[Experiment], float]) -> float | str:
+    """A number of an experiment, such as its learning rate; with phases, those of all phases as a text."""
+    if not experiment.phases:
+        return value(experiment)
+    return " then ".join(f"{value(stage):g}" for stage in experiment.stages())
 
 
 def summary_table(results: Sequence[Result]) -> str:
@@ -59,7 +92,7 @@ def summary_table(results: Sequence[Result]) -> str:
         rows.append(
             (
                 rule,
-                f"{fine[0].experiment.rate():g}",
+                _general(in_force(fine[0].experiment, Experiment.rate)),
                 mean_sd([r.score for r in fine]) + _remarks(fine, len(some)),
                 _angle(fine, "weight_angle"),
                 _angle(fine, "true_angle", first_only=True),
@@ -67,6 +100,10 @@ def summary_table(results: Sequence[Result]) -> str:
             )
         )
     return table(rows, right_from=len(SUMMARY_COLUMNS))
+
+
+def _general(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _remarks(fine: Sequence[Result], asked: int) -> str:
@@ -80,7 +117,7 @@ def by_rule(results: Iterable[Result]) -> dict[str, list[Result]]:
     not a Result."""
     groups: dict[str, list[Result]] = {}
     for result in sorted(check_list(results, Result, RESULTS), key=lambda r: r.experiment.seed):
-        groups.setdefault(result.name or result.experiment.rule, []).append(result)
+        groups.setdefault(result.name or result.experiment.label, []).append(result)
     return groups
 
 
@@ -141,7 +178,7 @@ def ms_per_step(result: Result) -> float:
     check_type(result, Result, "a result must be a minifa.experiments.Result, as run gives it")
     seconds = [row["seconds"] for row in result.history if "seconds" in row]
     images = [row["images_per_second"] * row["seconds"] for row in result.history if "seconds" in row]
-    steps = math.ceil(round(images[0]) / result.experiment.batch_size)
+    steps = math.ceil(round(images[0]) / result.experiment.stages()[0].batch_size)
     return 1000 * statistics.median(seconds) / steps
 
 
@@ -195,11 +232,12 @@ def history_table(history: History) -> str:
         if max(len(angles_in(row)) for row in history) > 1:
             angles = {"mean angle W,B": statistics.fmean, "smallest": min, "largest": max}
     step = max(1, len(history) // 12)
-    rows = [["epoch", *(key.replace("_", " ").replace("validation", "held-out") for key in scores), *angles]]
+    phases = ["phase"] if "phase" in history.columns() else []
+    rows = [["epoch", *phases, *(key.replace("_", " ").replace("validation", "held-out") for key in scores), *angles]]
     for row in [*history[:-1:step], history[-1]]:
         cells = [f"{row[key]:.4f}" if key in row else "" for key in scores]
         cells += [f"{measure(angles_in(row)):.1f}°" if angles_in(row) else "" for measure in angles.values()]
-        rows.append([str(row["epoch"]), *cells])
+        rows.append([str(row["epoch"]), *(str(row.get(key, "")) for key in phases), *cells])
     return table(rows, right_from=0)
 
 

@@ -21,11 +21,13 @@ from ..experiments import Result
 from ..experiments.chance_levels import Levels, known_rule, levels_of
 from ..experiments.tables import all_layers, finished_by_rule, layers_with, mean_at_end
 from ..training.history import History, Row
+from ..training.phases import starts_of
 from ..validation import check_type
 from .style import SMALL, WIDTH, bare, drawing, hatched, look, missing, muted, readable_on, shade
 
 IN_ONE_PANEL = 8  # maximum number of rules that can be told apart as lines
 LAYERS = 8  # maximum number of layers shown side by side
+IN_ROW = 4  # maximum number of panels whose phases are named
 LABELLED = 8  # maximum number of curves that are labelled at their ends
 LABEL = 14  # maximum length of such a label
 NAMED = 2  # maximum number of rules named in a sentence
@@ -207,7 +209,7 @@ def comparison(results: Sequence[Result], title: str = "", *, dark: bool = False
 
 def overview(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
     """`comparison` or, for more rules than can be told apart as lines, `survey`."""
-    few = len({result.experiment.rule for result in results}) <= IN_ONE_PANEL
+    few = len({result.experiment.label for result in results}) <= IN_ONE_PANEL
     return (comparison if few else survey)(results, title, dark=dark)
 
 
@@ -259,12 +261,16 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
         raise ValueError("there is no epoch to draw: the history is empty")
     epochs = [row["epoch"] for row in history]
     columns = list(dict.fromkeys(key for row in history for key in row))
-    layers, local = layers_with(history[0], "weight_angle"), layers_with(history[-1], "local_loss")
+    ends = history[0], history[-1]  # in phases, different layers have an angle or a loss of their own
+    layers, local = (
+        list(dict.fromkeys(layer for row in ends for layer in layers_with(row, quantity)))
+        for quantity in ("weight_angle", "local_loss")
+    )
     by_layer = [("weight_angle", "Angle of W and B", layers)] if layers or not local else []
     by_layer += [("local_loss", "Local loss", local)] if local else []
     levels, facts = Levels(), []  # a history has no experiment, whose network and data they come from
     if isinstance(result, Result):
-        levels = levels_of({result.experiment.rule: [result]})
+        levels = levels_of({result.experiment.label: [result]})
         if not _trains_output_only(result):
             facts.append("For the contribution of the hidden layers, compare with the rule shallow.")
         if layers:
@@ -301,6 +307,7 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
                 continue
             axes.set_xlabel("epoch")
             _format_epochs(axes, epochs[-1])
+            mark_phases(axes, [history])
             if names := axes.get_legend_handles_labels()[1]:
                 axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2 if len(names) > 1 else 1)
     return figure
@@ -343,6 +350,7 @@ ENDS: dict[str, tuple[str, Callable[[Result], bool]]] = {
 def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
     """Draw a line per rule with its band, and the marks of `ENDS`. Returns whether any rule has this column."""
     _format_epochs(axes, max(row["epoch"] for runs in groups.values() for r in runs for row in r.history))
+    mark_phases(axes, [result.history for runs in groups.values() for result in runs])
     drawn = False
     for i, (rule, runs) in enumerate(groups.items()):
         by_epoch: dict[int, list[float]] = {}
@@ -363,6 +371,19 @@ def _draw_curves(axes: Axes, groups: Groups, column: str, dark: bool) -> bool:
             lowest, highest = [min(seeds) for seeds in values], [max(seeds) for seeds in values]
             axes.fill_between(epochs, lowest, highest, color=look(i, dark)["color"], alpha=0.15, linewidth=0)
     return drawn
+
+
+def mark_phases(axes: Axes, histories: Iterable[Sequence[Row]]) -> None:
+    """Draw a vertical line at the start of each phase after the first, with its name where there are few panels.
+    Nothing is drawn if the histories have different phases."""
+    found = {tuple(starts_of(history)) for history in histories}
+    for epoch, name in found.pop() if len(found) == 1 else ():
+        axes.axvline(epoch, color=muted(), linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+        if len(axes.figure.axes) <= IN_ROW:
+            axes.annotate(
+                name, (epoch, 0.5), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords="offset points",
+                rotation=90, va="center", fontsize=SMALL, color=muted(),
+            )  # fmt: skip
 
 
 def _format_epochs(axes: Axes, last: int) -> None:
@@ -478,7 +499,7 @@ def _mark_starts(panels: Sequence[Axes], shown: Sequence[str], groups: Groups, l
     marked = False
     left = panels[0].get_xlim()[0]
     for i, (name, runs) in enumerate(groups.items()):
-        rule = known_rule(runs[0].experiment.rule)
+        rule = known_rule(runs[0].experiment.stages()[0].rule)
         for layer, axes in zip(shown, panels, strict=True):
             angle = rule.start_angle(levels.layers[layer]) if rule and layer in levels.layers else None
             if angle is not None and _has({name: runs}, f"{layer}.weight_angle"):
@@ -516,7 +537,7 @@ def _lesson(groups: Groups) -> str:
     controls = [runs for runs in groups.values() if _trains_output_only(runs[0])]
     if not controls:
         return ""
-    control = controls[0][0].experiment.rule
+    control = controls[0][0].experiment.label
     worst = min(r.score for r in controls[0])
     below = [name for name, runs in groups.items() if max(r.score for r in runs) < worst]
     if not below:
@@ -533,7 +554,7 @@ def _lesson(groups: Groups) -> str:
 
 def _trains_output_only(result: Result) -> bool:
     """Whether the rule is the control under which hidden layers keep their initial weights."""
-    rule = known_rule(result.experiment.rule)
+    rule = None if result.experiment.phases else known_rule(result.experiment.rule)
     return rule is not None and rule.one_backward_pass and not rule.crosses_weights and not rule.requires_errors
 
 

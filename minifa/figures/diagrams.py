@@ -26,6 +26,7 @@ BOX_WIDTH, BOX_HEIGHT, PITCH = 3.3, 0.45, 0.72  # a box's width and height, and 
 LANE = 1.45  # width beside the boxes for the shortcut of a residual block
 NARROWEST = 4.8  # the minimum width, for the text above the diagram
 LABELS, BUS = 1.75, 0.3  # distance from the boxes to the broadcast lines, and between these lines
+MODULES = 2.6  # width beside the boxes for the names of modules
 LONGEST = 27  # maximum length of a name in a box; of a longer one the end is shown
 
 
@@ -99,7 +100,8 @@ class _Plan:
         self.left = 0.15 + self.lane * max((block.depth for block in self.blocks.values()), default=0)
         self.right = self.left + BOX_WIDTH
         self.lines = self._broadcast_lines()
-        self.width = max(NARROWEST, self.right + (LABELS + BUS * len(self.lines) if self.lines else 0) + 0.2)
+        beside = LABELS + BUS * len(self.lines) if self.lines else MODULES if any("/" in key for key in rule.B) else 0
+        self.width = max(NARROWEST, self.right + beside + 0.2)
         self.height = self.boxes[-1].y + BOX_HEIGHT / 2 + 0.15
 
     def _add(self, name: str, note: str, layer: Layer | None = None) -> _Box:
@@ -152,7 +154,8 @@ class _Plan:
         broadcasts = not (self.rule.B_corresponds_to_W or self.rule.B_is_local)
         for key, matrix in self.rule.B.items() if broadcasts else ():
             target, _, source = key.partition("<-")
-            lines.setdefault(source, {})[target] = matrix
+            if "/" not in key:  # the others are modules of their layer
+                lines.setdefault(source, {})[target] = matrix
         return dict(sorted(lines.items(), key=lambda item: self.at[item[0]].y))
 
     # Drawing
@@ -255,16 +258,23 @@ class _Plan:
             axes.text(self.right + 0.15, y + 0.03, label, va="bottom", fontsize=SMALL, color=colour(1))
 
     def _draw_taught(self, axes: Axes) -> None:
-        """Mark the layers that are taught without a feedback matrix of their own."""
+        """Mark the layers that are taught without a matrix that carries an error to them, and name their modules."""
         named = {target for matrices in self.lines.values() for target in matrices}
         for name, box in self.at.items():
             if box.layer is not None and name not in named and self.rule.teaches(self.layers[name]):
                 axes.plot(self.right, box.y, "o", color=colour(1), markersize=6)
-                how, matrix = "is taught", self.rule.B.get(name)
-                if self.rule.B_is_local:
-                    how = "has its own loss" if matrix is None else f"  $B$  {size(matrix.shape)}\nof its own loss"
-                text = f"{_last_part(name)} {how}"
+                text = f"{_last_part(name)} {self._how_taught(name)}"
                 axes.text(self.right + 0.15, box.y, text, va="center", fontsize=SMALL, color=colour(1))
+
+    def _how_taught(self, name: str) -> str:
+        """By which matrices or modules the error at this layer comes about, if not by those of a broadcast."""
+        modules = {key.partition("/")[2]: B for key, B in self.rule.B.items() if key.startswith(f"{name}/")}
+        if modules:
+            return "  " + ", ".join(f"${part}$ {size(B.shape)}" for part, B in modules.items())
+        if not self.rule.B_is_local:
+            return "is taught"
+        matrix = self.rule.B.get(name)
+        return "has its own loss" if matrix is None else f"  $B$  {size(matrix.shape)}\nof its own loss"
 
 
 def _last_part(name: str) -> str:

@@ -67,7 +67,8 @@ def deltas(
             axes.set_title(name)
         for (left, right), (name, both) in zip(rows, reversed(errors.items()), strict=True):
             shown = [None if one is None else flattened(host(one))[:EXAMPLES] for one in both]
-            largest = numpy.max([abs(one).max(axis=1, keepdims=True) for one in shown if one is not None], axis=0)
+            sizes = [abs(one).max(axis=1, keepdims=True) for one in shown if one is not None]
+            largest = numpy.max(sizes, axis=0) if sizes else numpy.ones(1)  # none below the lowest layer that learns
             for axes, matrix in zip((left, right), shown, strict=True):
                 _show_errors(axes, matrix, numpy.where(largest > 0, largest, 1.0))
             left.set_ylabel(_describe(name, both), rotation=0, ha="right", va="center", fontsize=9)

@@ -74,7 +74,7 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
 
 def _of_comparison(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
     title = _setting(results[0].experiment) if results else ""
-    few = len({r.experiment.rule for r in results}) <= MAX_RULES
+    few = len({r.experiment.label for r in results}) <= MAX_RULES
     figures = {
         "comparison": (comparison if few else survey)(results, title, dark=dark),
         "learning": learning_curves(results, title, dark=dark),
@@ -90,7 +90,7 @@ def _of_comparison(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
 
 def _of_history(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
     (result,) = results
-    title = f"{result.experiment.rule} on {_setting(result.experiment)}"
+    title = f"{result.experiment.label} on {_setting(result.experiment)}"
     figures = {"training": training_curves(result, title, dark=dark)}
     if has_alignment(results) and not _is_aligned(result):
         figures["alignment"] = alignment_curves(results, title, dark=dark)
@@ -102,16 +102,17 @@ def _of_history(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
 def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     net, rule, experiment = run_folder.open_run(path)
     data = experiments.load_data(experiment)
-    loss = experiments.build(experiment, data)[2]
+    stage = run_folder.last_stage(path, experiment)
+    loss = experiments.build(stage, data)[2]
     examples = data.train.head(MEASURED_ON)
-    x = backend.asarray(for_evaluation(examples.x, augmentation_of(experiment)), net.dtype)
-    title = f"under {experiment.rule}, {_setting(experiment)}"
+    x = backend.asarray(for_evaluation(examples.x, augmentation_of(stage)), net.dtype)
+    title = f"under {stage.rule}, {_setting(experiment)}"
     figures = {"network": broadcast(net, rule, dark=dark)}
     carriers = rule.layers_with_feedback(net) if rule.B_corresponds_to_W else []
     current = {layer.name: rule.feedback(layer) for layer in carriers}  # rule.B dates from the last backward pass
     feedback = {name: rule.B.get(name) if B is None else B for name, B in current.items()}
     equal = {name: B is not None and _equals(B, net[name].parameters()["W"]) for name, B in feedback.items()}
-    if rule.one_backward_pass and not (equal and all(equal.values())):
+    if rule.one_backward_pass and (rule.overrides_teach or not equal or not all(equal.values())):
         batch = net, rule, x, examples.y, loss
         bands = bands_in_time(*batch)
         figures["deltas"] = deltas(*batch, f"Errors {title}", bands=bands, dark=dark)

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from ..registry import unknown
 from ..training.history import History
 from ..validation import check_list, check_type
-from .curves import _fit_losses, _format_angles, _format_epochs, _format_local_losses
+from .curves import _fit_losses, _format_angles, _format_epochs, _format_local_losses, mark_phases
 from .style import LINES, drawing, look, muted
 
 A_HISTORY = "histories must be a minifa.training.History, a list of them, or a dictionary from label to History"
@@ -121,6 +121,7 @@ def _draw(axes: Axes, histories: Mapping[str, History], quantity: str, columns: 
                 axes.plot(epochs, values, label=_line_name(column), markersize=3.5, markevery=every, **style)
     axes.set(title=quantity.replace("_", " ").capitalize(), xlabel="epoch")
     _format_epochs(axes, last)
+    mark_phases(axes, histories.values())
     if quantity == "loss":
         _fit_losses(axes, [history[0] for history in histories.values() if history])
     elif quantity == "local_loss":

@@ -4,6 +4,7 @@ from .activations import ELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .base import Layer, Listen, Pass, Teacher
 from .batch_norm import BatchNorm
 from .conv import Conv2d
+from .divisive_norm import DivisiveNorm
 from .dropout import Dropout
 from .gelu import GELU
 from .layer_norm import GroupNorm, LayerNorm
@@ -12,6 +13,8 @@ from .local_response_norm import LocalResponseNorm
 from .pooling import AvgPool, GlobalAvgPool, MaxPool
 from .residual import Residual
 from .shape import Flatten, PadChannels
+from .unit_length import UnitLength
+from .vectors import Gate, VectorLinear, Vectors
 from .weighted import Weighted
 
 __all__ = [
@@ -20,8 +23,10 @@ __all__ = [
     "AvgPool",
     "BatchNorm",
     "Conv2d",
+    "DivisiveNorm",
     "Dropout",
     "Flatten",
+    "Gate",
     "GlobalAvgPool",
     "GroupNorm",
     "Layer",
@@ -40,5 +45,8 @@ __all__ = [
     "Tanh",
     "Teacher",
     "Pass",
+    "VectorLinear",
+    "Vectors",
+    "UnitLength",
     "Weighted",
 ]

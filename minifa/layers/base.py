@@ -2,7 +2,8 @@
 
 A layer implements its arithmetic and is independent of the learning rule. In the backward pass it receives the rule
 as a `Teacher` with two methods: every layer's error comes from `teach`, and a layer with weights
-(`minifa.layers.weighted`) calls `carry` for the error below it.
+(`minifa.layers.weighted`) calls `carry` for the error below it. Such a layer learns from its input, or from another
+activity that the rule gives in `presynaptic`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ __all__ = ["Layer", "Listen", "Teacher", "Pass"]
 
 import operator
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from .. import backend, extension_checks
@@ -25,7 +27,9 @@ A_RULE = "the rule must be a minifa.rules.Rule, for example minifa.rules.make('f
 
 
 class Teacher(Protocol):
-    """The two methods that the backward pass calls: implemented by `minifa.rules.Rule`."""
+    """What the backward pass asks: implemented by `minifa.rules.Rule`."""
+
+    presynaptic: Mapping[str, Array] = MappingProxyType({})  # instead of a weighted layer's input, by layer name
 
     def teach(self, layer: Any, delta: Array | None) -> Array | None:
         """The error at the output of this layer, given the error from above."""
@@ -135,8 +139,8 @@ def array_property(name: str, doc: str = "") -> Any:
 class Layer(Constructed):
     """The base class of layers. Subclasses implement `forward`, `backward` and `infer`.
 
-    `parameter_names` and `buffer_names` name the arrays that belong to the layer: an assigned value is copied in the
-    layer's dtype, and a different shape raises ValueError.
+    `parameter_names` and `buffer_names` name the arrays that belong to the layer, those that the optimizer updates and
+    the others: an assigned value is copied in the layer's dtype, and a different shape raises ValueError.
 
     Args:
         name: overrides the default name that the network assigns; a non-empty str without "." and "/".
@@ -257,8 +261,9 @@ class Layer(Constructed):
         return {key: getattr(self, key) for key in self.parameter_names if getattr(self, key) is not None}
 
     def buffers(self) -> dict[str, Array]:
-        """The buffers: arrays that training updates without a gradient (batch norm's running mean and variance)."""
-        return {key: getattr(self, key) for key in self.buffer_names}
+        """The buffers: arrays without a gradient that belong to the state, such as batch norm's running statistics, or
+        what `initialise` drew once and for all. Without those that are None."""
+        return {key: getattr(self, key) for key in self.buffer_names if getattr(self, key) is not None}
 
     @property
     def trainable(self) -> bool:

@@ -21,7 +21,7 @@ from ..backend import Array, quietly, xp
 from ..parallel.chunks import by_rows, each_chunk, sum_chunks, sum_rows
 from ..validation import Shape, check_bool, check_int, example_shape, format_shape
 from .base import Pass, Teacher
-from .normalisation import Norm
+from .normalisation import ChannelGroups, Norm
 
 
 class ExampleNorm(Norm):
@@ -177,7 +177,7 @@ class LayerNorm(ExampleNorm):
         return x.reshape(len(x), -1, self.width)
 
 
-class GroupNorm(ExampleNorm):
+class GroupNorm(ChannelGroups, ExampleNorm):
     """Group normalisation of inputs (N, num_channels) or images (N, H, W, num_channels), with PyTorch's parameters.
 
     Args:
@@ -204,20 +204,9 @@ class GroupNorm(ExampleNorm):
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, name: str | None = None
     ) -> None:
         super().__init__(eps, name)
-        self.num_groups = check_int(num_groups, f"num_groups of {self}")
-        self.num_channels = check_int(num_channels, f"num_channels of {self}")
-        if self.num_channels % self.num_groups:
-            raise ValueError(
-                f"num_channels of {self} must be a multiple of num_groups, got {num_channels} channels and "
-                f"{num_groups} groups"
-            )
+        self.set_groups(num_groups, num_channels)
         self.affine = check_bool(affine, f"affine of {self}")
         self._create_parameters((self.num_channels,), affine, affine)
-
-    def infer(self, shape: Shape) -> Shape:
-        if len(shape) not in (1, 3) or shape[-1] != self.num_channels:
-            raise self.shape_error(f"{self.num_channels} features or images of {self.num_channels} channels", shape)
-        return shape
 
     def _grouped(self, x: Array) -> Array:
         n, each = len(x), self.num_channels // self.num_groups

@@ -1,4 +1,5 @@
-"""The base class of normalisation layers: their scale gamma and shift beta, either of which may be absent."""
+"""The base class of normalisation layers: their scale gamma and shift beta, either of which may be absent. Groups of
+neighbouring channels."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import math
 
 import numpy
 
-from ..validation import Shape, check_float
+from ..validation import Shape, check_float, check_int
 from .base import Layer, array_property
 
 
@@ -59,3 +60,22 @@ class Norm(Layer):
         if "beta" in self.parameter_names:
             self.beta = numpy.zeros(self.parameter_shape)
         self.grads = dict.fromkeys(self.parameter_names)
+
+
+class ChannelGroups(Layer):
+    """The part of layers that treat groups of neighbouring channels of (N, num_channels) or (N, H, W, num_channels)."""
+
+    def set_groups(self, num_groups: int, num_channels: int) -> None:
+        """Store both numbers. Raises TypeError, ValueError unless num_channels is a multiple of num_groups."""
+        self.num_groups = check_int(num_groups, f"num_groups of {self}")
+        self.num_channels = check_int(num_channels, f"num_channels of {self}")
+        if self.num_channels % self.num_groups:
+            raise ValueError(
+                f"num_channels of {self} must be a multiple of num_groups, got {num_channels} channels and "
+                f"{num_groups} groups"
+            )
+
+    def infer(self, shape: Shape) -> Shape:
+        if len(shape) not in (1, 3) or shape[-1] != self.num_channels:
+            raise self.shape_error(f"{self.num_channels} features or images of {self.num_channels} channels", shape)
+        return shape

@@ -79,11 +79,16 @@ class Weighted(Layer):
         self.initialise(seed=0)
 
     W = array_property("W", "The weights. An assigned array is copied in the layer's dtype; its shape must match.")
-    b = array_property("b", "The bias (n_out,), or None if the layer has no bias; assigned like `W`.")
+    b = array_property("b", "The bias, of `bias_shape`, or None if the layer has no bias; assigned like `W`.")
 
     def shape_of(self, name: str) -> Shape | None:
-        shapes = {"W": self.weight_shape, "b": self.weight_shape[-1:]}
+        shapes = {"W": self.weight_shape, "b": self.bias_shape}
         return shapes[name] if name in shapes else super().shape_of(name)
+
+    @property
+    def bias_shape(self) -> Shape:
+        """The shape of b: one number for each output of a row of `columns`."""
+        return self.weight_shape[-1:]
 
     @property
     def equation(self) -> str:  # type: ignore[override]  # it depends on whether there is a bias
@@ -109,7 +114,7 @@ class Weighted(Layer):
         self.dtype = backend.dtype()
         rng = generator(seed, "weights", self.name)
         self._W = new_parameter(self.init.draw(rng, self.weight_shape, *self.fans))
-        self._b = xp.zeros(self.weight_shape[-1], self.dtype) if self.has_bias else None
+        self._b = xp.zeros(self.bias_shape, self.dtype) if self.has_bias else None
         self.grads = dict.fromkeys(self.parameters())
 
     def matrices(self, array: Array) -> list[Array]:
@@ -166,7 +171,7 @@ class Weighted(Layer):
         if (x := self.cache) is not None:
             positions = x.shape[:1] if x.ndim == 2 else self.positions(x.shape)
             self.check_error(delta, (*positions, self.weight_shape[-1]))
-        self.store_gradients(delta)
+        self.store_gradients(delta, rule.presynaptic.get(self.name))
         if not self.needs_input_gradient:
             return None
         below = rule.carry(self, delta)

@@ -12,6 +12,7 @@ from .base import Model
 from .convolutional import alexnet, allconv, bench_cnn, cnn, lenet, lenet_cifar, moskovitz, moskovitz_tf
 from .dense import linear_task, mlp, tiny
 from .residual import resnet18, resnet20, resnet32, resnet56
+from .vectors import vector_mlp
 
 MODELS: dict[str, Callable[..., Model]] = {
     make.__name__: make
@@ -31,6 +32,7 @@ MODELS: dict[str, Callable[..., Model]] = {
         bench_cnn,
         linear_task,
         tiny,
+        vector_mlp,
     )
 }
 register_table("model", MODELS)
@@ -53,4 +55,5 @@ __all__ = [
     "resnet32",
     "resnet56",
     "tiny",
+    "vector_mlp",
 ]

@@ -5,11 +5,28 @@ from __future__ import annotations
 
 __all__ = ["linear_task", "mlp", "tiny"]
 
+import functools
 import math
+from collections.abc import Callable
 
 from ..initialisers import uniform
-from ..layers import ELU, GELU, BatchNorm, Flatten, LeakyReLU, Linear, ReLU, Sigmoid, SiLU, Softplus, Tanh
-from ..validation import Shape, check_bool, check_choice, check_type
+from ..layers import (
+    ELU,
+    GELU,
+    BatchNorm,
+    Dropout,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
+    UnitLength,
+)
+from ..validation import Shape, check_bool, check_choice, check_float, check_type
 from .base import Model, example
 
 ACTIVATIONS = {layer.kind: layer for layer in (ReLU, LeakyReLU, ELU, GELU, SiLU, Softplus, Tanh, Sigmoid)}
@@ -22,6 +39,9 @@ def mlp(
     batch_norm: bool = False,
     activation: str = "relu",
     init: str = "he_normal",
+    first_init: str | None = None,
+    unit_length: bool = False,
+    dropout: float = 0.0,
 ) -> Model:
     """Linear layers with an activation between them; by default 784-500-10 on MNIST.
 
@@ -29,7 +49,11 @@ def mlp(
         hidden: widths of the hidden layers.
         batch_norm: whether a BatchNorm follows every hidden linear layer.
         activation: "relu", "leakyrelu", "elu", "gelu", "silu", "softplus", "tanh" or "sigmoid", with its defaults.
-        init: name of the initialiser of all weights.
+        init: name of the initialiser of the weights.
+        first_init: name of the initialiser of the first layer's weights; None: as ``init``. Under the rule `mdfa` only
+            the first layer has weights of both signs.
+        unit_length: whether a UnitLength follows every activation, as the rule `forward_forward` requires.
+        dropout: probability with which the Dropout after every hidden layer sets a value to zero; 0: no such layers.
 
     Raises:
         TypeError: a width that is not an int.
@@ -37,13 +61,23 @@ def mlp(
     """
     make = ACTIVATIONS[check_choice(activation, "activation of the model 'mlp'", tuple(ACTIVATIONS))]
     check_type(hidden, (tuple, list), "hidden of the model 'mlp' must be a tuple of widths, such as (100, 50)")
-    input_shape, batch_norm = example(input_shape, "mlp"), check_bool(batch_norm, "batch_norm of the model 'mlp'")
+    input_shape = example(input_shape, "mlp")
+    before = [BatchNorm] if check_bool(batch_norm, "batch_norm of the model 'mlp'") else []
+    after: list[Callable[[], Layer]] = [UnitLength] if check_bool(unit_length, "unit_length of the model 'mlp'") else []
+    if check_float(dropout, "dropout of the model 'mlp'"):
+        after.append(functools.partial(Dropout, dropout))
     layers: Model = [Flatten()] if len(input_shape) > 1 else []
     size = math.prod(input_shape)
+    chosen = first_init or init
     for width in hidden:
-        layers += [Linear(size, width, init=init), *([BatchNorm(width)] if batch_norm else []), make()]
-        size = width
-    return [*layers, Linear(size, n_out, init=init)]
+        layers += [
+            Linear(size, width, init=chosen),
+            *(norm(width) for norm in before),
+            make(),
+            *(layer() for layer in after),
+        ]
+        size, chosen = width, init
+    return [*layers, Linear(size, n_out, init=chosen)]
 
 
 def linear_task(input_shape: Shape, n_out: int, hidden: int = 20) -> Model:

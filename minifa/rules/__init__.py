@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..registry import make_described, register_table
 from ..rng import check_seed
 from .alignment_penalties import ActivationAlignment, InformationAlignment, SymmetricAlignment
+from .asap import ASAP
 from .backprop import BP, Shallow
 from .base import Rule
 from .dense_feedback import Dense
@@ -15,15 +16,21 @@ from .dual_propagation import DualProp
 from .dynamic_inversion import DI, PBP
 from .feedback_alignment import FA, Sham
 from .feedback_control import DFC
+from .forward_forward import ForwardForward
+from .gevb import GEVB
+from .hsic import HSIC, PHSIC
 from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .local import Local
 from .local_difference_reconstruction import LDRL
+from .mdfa import MDFA
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
+from .perturbed_feedback import PerturbedFeedback
 from .predictive_coding import PC, ZIL
 from .product import Product
 from .sign_concordant import BRSF, FRSF, USF
 from .stale import Stale
+from .synthetic import Synthetic
 from .weight_mirror import WeightMirror
 
 RULES: dict[str, type[Rule]] = {
@@ -64,6 +71,14 @@ RULES: dict[str, type[Rule]] = {
         PC,
         DualProp,
         Local,
+        Synthetic,
+        ForwardForward,
+        PHSIC,
+        HSIC,
+        GEVB,
+        PerturbedFeedback,
+        MDFA,
+        ASAP,
     )
 }
 register_table("rule", RULES)
@@ -90,6 +105,7 @@ def make(description: str, seed: int = 0) -> Rule:
 
 
 __all__ = [
+    "ASAP",
     "ActivationAlignment",
     "BP",
     "BRSF",
@@ -106,14 +122,20 @@ __all__ = [
     "FA",
     "FRSF",
     "FWDTP",
+    "GEVB",
+    "ForwardForward",
+    "HSIC",
     "InformationAlignment",
     "KolenPollack",
     "LDRL",
     "Local",
+    "MDFA",
     "NodePerturbation",
     "PBP",
     "PC",
     "PEPITA",
+    "PerturbedFeedback",
+    "PHSIC",
     "Product",
     "RULES",
     "Rule",
@@ -122,6 +144,7 @@ __all__ = [
     "SignDFA",
     "Stale",
     "SymmetricAlignment",
+    "Synthetic",
     "TP",
     "USF",
     "WeightMirror",

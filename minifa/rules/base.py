@@ -12,6 +12,7 @@ __all__ = ["Rule"]
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -58,6 +59,8 @@ class Rule(Constructed, HtmlRepr):
         local: what layers with a loss of their own measured in the last pass, by layer name: ``{"loss": mean over the
             batch, "accuracy": fraction or None}``, numbers or scalars on the backend. Empty for rules without such
             losses. A pass sets it; the history has its means over each epoch.
+        presynaptic: the activities (N, ...), by the name of a weighted layer, from which the layer's gradient is
+            computed in place of its own input.
         attachment: a new object after each `attach`; an optimizer uses it to detect that its feedback state is stale.
 
     A subclass must define `feedback`; a rule that only overrides `teach` returns None from it. Here, `feedback`:
@@ -79,6 +82,7 @@ class Rule(Constructed, HtmlRepr):
     B_corresponds_to_W = True  # whether B[name] takes the place of that layer's W; default: as crosses_weights
     B_is_local = False  # whether B[name] is part of the layer, as a head is: nothing is sent through it from elsewhere
     one_backward_pass = True  # whether an update is one backward pass, comparable with backpropagation's
+    presynaptic: Mapping[str, Array] = MappingProxyType({})  # see `Attributes`; default: none
     statistics: tuple[str, ...] = ("/start_norm",)  # endings of names in `memory` that are no feedback, as counted
     weight_decay = 0.0  # the optimizer's default in `minifa.experiments`: some rules need it to align
     requires_errors = True  # whether `attach` requires that an error reaches every layer that learns
@@ -420,6 +424,26 @@ class Rule(Constructed, HtmlRepr):
         check_state({name: self.memory[name]}, {name: array}, f"the rule {self.label!r}")
         self._store(name, array)
         self._versions = {}
+
+    def carry_over(self, before: Rule) -> list[str]:
+        """Copy arrays of the rule that trained this network before into `memory`: those of the same name and shape. Of
+        a rule of another class only matrices that both rules use as their B as they are, because only these have the
+        same meaning. Returns the names of the copied arrays.
+
+        >>> net = mf.Network([mf.Linear(3, 2), mf.Linear(2, 1)])
+        >>> learned = mf.rules.KolenPollack(seed=1).attach(net)
+        >>> fixed = mf.rules.FA(seed=0).attach(net)
+        >>> fixed.carry_over(learned), bool((fixed.B["linear2"] == learned.B["linear2"]).all())
+        (['linear2'], True)
+        """
+        both = [
+            name for name, array in self.memory.items() if getattr(before.memory.get(name), "shape", ()) == array.shape
+        ]
+        if type(self) is not type(before):
+            both = [name for name in both if all(rule._B.get(name) is rule.memory[name] for rule in (self, before))]
+        for name in both:
+            self.set_feedback(name, before.memory[name])
+        return both
 
     def _store(self, name: str, array: Array) -> None:
         """Copy an array that is set or loaded, of the right shape, into `memory`."""

@@ -78,7 +78,7 @@ class _BlockwisePass(Pass):
     def __init__(self, rule: Rule, net: Network) -> None:
         inner = rule.training_pass(net, update_statistics=False)
         super().__init__(inner.training, inner.step, inner.update_statistics)
-        self.inner, self.rule = inner, rule
+        self.inner, self.rule, self.presynaptic = inner, rule, rule.presynaptic
         self.pending: dict[str, list[Layer]] = defaultdict(list)  # by branch: the layers since the last taught layer
         self.done: set[str] = set()
         branches = [layers for layer in net for _, layers in layer.children() if layers]
@@ -98,7 +98,7 @@ class _BlockwisePass(Pass):
         block = self.pending.pop(branch)
         if block[0].name in self.unweighted_starts:
             first = block.pop(0)
-            self.deferred[first.name] = backward_chain(block, delta, self)  # it implements `teach` and `carry`
+            self.deferred[first.name] = backward_chain(block, delta, self)  # it is a `Teacher`
         else:
             backward_chain(block, delta, self)
         self.done.update(layer.name for layer in block)

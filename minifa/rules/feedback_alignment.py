@@ -162,9 +162,10 @@ def draw_feedback(rule: FA, layer: Weighted) -> Array:
 
 
 def expected_start_angle(rule: FA, layer: Weighted) -> float | None:
-    """The arc cosine of rho sqrt(1 - q) if B is drawn with W's standard deviation: 90 degrees for rho = 0."""
+    """The arc cosine of rho sqrt(1 - q) if B is drawn with W's standard deviation: 90 degrees for rho = 0. None if W is
+    drawn without negative entries."""
     sd_drawn, sd = (init.sd(*layer.fans) for init in (rule.init or layer.init, layer.init))
-    if rule.is_dense(layer) or sd == 0:
+    if rule.is_dense(layer) or sd == 0 or layer.init.is_nonnegative:
         return None
     shared = rule.correlation / math.hypot(rule.correlation, math.sqrt(1 - rule.correlation**2) * sd_drawn / sd)
     return math.degrees(math.acos(shared * math.sqrt(1 - rule.sparsity)))

@@ -20,8 +20,11 @@ class LearnedFeedback(Rule):
     def feedback(self, layer: Weighted) -> Array:
         return self.stored_matrix(layer)
 
+    def feedback_shape(self, layer: Weighted) -> tuple[int, ...]:
+        return layer.weight_shape
+
     def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
         return "B = the matrix after all its updates", super().feedback_equation(layer)[1]
 
     def start_angle(self, layer: Weighted) -> float | None:
-        return 90.0
+        return None if layer.init.is_nonnegative else 90.0

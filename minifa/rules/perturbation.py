@@ -76,12 +76,7 @@ class NodePerturbation(Perturbation):
     needs = "a second, noisy forward pass and a global scalar per example; no backward path"
 
     def draw(self, net: Network) -> None:
-        for layer in net:
-            if isinstance(layer, BatchNorm):
-                raise ValueError(
-                    f"under node perturbation the examples must be independent, and {layer} mixes the batch: "
-                    "use a network without batch norm, for example with LayerNorm or GroupNorm"
-                )
+        require_independent_examples(net, self.title)
 
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
@@ -101,6 +96,16 @@ class NodePerturbation(Perturbation):
     def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
         names = {"rise": "rule.rise", "xi": f"{layer.name}.xi", "sigma": "rule.sigma"}
         return "delta = rise * xi / sigma^2 / n", names
+
+
+def require_independent_examples(net: Network, title: str) -> None:
+    """Raise ValueError for a network with batch norm, in which the noise of one example affects the loss of others."""
+    for layer in net:
+        if isinstance(layer, BatchNorm):
+            raise ValueError(
+                f"under {title} the examples must be independent, and {layer} mixes the batch: "
+                "use a network without batch norm, for example with LayerNorm or GroupNorm"
+            )
 
 
 class _PerturbedPass(Pass):

@@ -72,7 +72,7 @@ def recorded(rule: Any) -> dict[str, tuple[Array, Array]]:
             "optimizer.step"
         )
     pairs = activities_and_errors(rule, net, x, rows, loss)
-    return {name: (h, h - (rule.eta * len(x)) * delta) for name, (h, delta) in pairs.items()}
+    return {name: (h, h - (rule.eta * len(h)) * delta) for name, (h, delta) in pairs.items()}
 
 
 def activities_and_errors(

@@ -13,17 +13,23 @@ from ..layers.weighted import Weighted
 
 
 def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[type[Layer], ...]) -> list[Layer]:
-    """The layers at whose output direct rules teach, in forward order.
+    """The layers at whose output direct rules teach, in forward order: `hidden_places`, without those from which the
+    error would reach only frozen layers."""
+    hidden = hidden_places(layers, output_layer, places)
+    return [layer for layer in hidden if layer.trainable or layer.needs_input_gradient]
 
-    For each hidden weighted layer and each residual sum: the first layer of a type in ``places`` before the next
-    weighted layer or block; else the first activation; else the layer itself. The end of a residual branch is not
-    taught: it receives the error of its sum. A layer is left out if the error would reach only frozen layers.
+
+def hidden_places(layers: Sequence[Layer], output_layer: Layer, places: tuple[type[Layer], ...]) -> list[Layer]:
+    """One layer for each hidden weighted layer and each residual sum, in forward order: the first layer of a type in
+    ``places`` before the next weighted layer or block; else the first activation; else the layer itself.
+
+    The end of a residual branch has none: it receives the error of its sum.
     """
-    taught: list[Layer] = []
+    found: list[Layer] = []
     for i, layer in enumerate(layers):
         branches = [inner for _, inner in layer.children()]
         for inner in branches:
-            taught += taught_layers(inner, output_layer, places)
+            found += hidden_places(inner, output_layer, places)
         if _contains(layer, output_layer):
             break  # the following layers receive the true error
         if not (isinstance(layer, Weighted) or branches):
@@ -32,10 +38,10 @@ def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[ty
         ends_branch = "." in layer.name and i + 1 + len(after) == len(layers)
         chosen = _first(after, places) or _first(after, Activation)
         if chosen is not None:
-            taught.append(chosen)
+            found.append(chosen)
         elif not ends_branch:
-            taught.append(layer)
-    return [layer for layer in taught if layer.trainable or layer.needs_input_gradient]
+            found.append(layer)
+    return found
 
 
 def _contains(layer: Layer, other: Layer) -> bool:

@@ -18,8 +18,10 @@ from ..layers import (
     AvgPool,
     BatchNorm,
     Conv2d,
+    DivisiveNorm,
     Dropout,
     Flatten,
+    Gate,
     GlobalAvgPool,
     GroupNorm,
     Layer,
@@ -35,7 +37,11 @@ from ..layers import (
     SiLU,
     Softplus,
     Tanh,
+    UnitLength,
+    VectorLinear,
+    Vectors,
 )
+from ..models import vector_mlp
 from ..network import Network
 from ..validation import Shape
 
@@ -52,7 +58,9 @@ LAYERS: Examples = {
     "BatchNorm": (lambda: [BatchNorm(5)], (4, 3, 5)),
     "LayerNorm": (lambda: [LayerNorm(5)], (4, 3, 5)),
     "GroupNorm": (lambda: [GroupNorm(2, 6)], (4, 3, 6)),
+    "DivisiveNorm": (lambda: [DivisiveNorm(2, 6)], (4, 3, 6)),
     "LocalResponseNorm": (lambda: [LocalResponseNorm(3, alpha=0.9, k=2.0)], (3, 4, 6)),
+    "UnitLength": (lambda: [UnitLength(0.1)], (30,)),
     "ReLU": (lambda: [ReLU()], (30,)),
     "LeakyReLU": (lambda: [LeakyReLU(0.1)], (30,)),
     "Tanh": (lambda: [Tanh()], (5, 3, 2)),
@@ -70,6 +78,9 @@ LAYERS: Examples = {
     "Flatten": (lambda: [Flatten()], (3, 4, 2)),
     "PadChannels": (lambda: [PadChannels(5)], (4, 3, 3)),
     "Dropout": (lambda: [Dropout(0.4)], (30,)),
+    "Vectors": (lambda: [Vectors(3)], (12,)),
+    "VectorLinear": (lambda: [VectorLinear(5, 4, 3)], (3, 5)),
+    "Gate": (lambda: [Gate(6, 3)], (3, 6)),
     "Residual": (lambda: [Residual([Conv2d(3, 4, 3, padding=1), Tanh()], [Conv2d(3, 4, 1)])], (5, 5, 3)),
 }
 
@@ -107,6 +118,8 @@ GEOMETRIES: Examples = {
     "LayerNorm, not affine": (lambda: [LayerNorm(4, elementwise_affine=False)], (2, 2, 4)),
     "GroupNorm of features": (lambda: [GroupNorm(2, 8)], (8,)),
     "GroupNorm, not affine": (lambda: [GroupNorm(1, 4, affine=False)], (3, 2, 4)),
+    "DivisiveNorm of features": (lambda: [DivisiveNorm(3, 9, power=0.8, smoothing=0.1)], (9,)),
+    "DivisiveNorm, power 0": (lambda: [DivisiveNorm(1, 4, power=0)], (4,)),
     "MaxPool 3, stride 2, padding 1": (lambda: [MaxPool(3, stride=2, padding=1)], (6, 5, 2)),
     "MaxPool (2, 3), stride (1, 2)": (lambda: [MaxPool((2, 3), stride=(1, 2))], (4, 6, 2)),
     "MaxPool, with a border left": (lambda: [MaxPool(2)], (5, 5, 1)),
@@ -114,6 +127,13 @@ GEOMETRIES: Examples = {
     "AvgPool (3, 2), stride (2, 1), padding (1, 0)": (lambda: [AvgPool((3, 2), (2, 1), (1, 0))], (5, 4, 2)),
     "LocalResponseNorm of features, even size": (lambda: [LocalResponseNorm(4, alpha=0.5, beta=0.6)], (7,)),
     "LocalResponseNorm, wider than its input": (lambda: [LocalResponseNorm(9, alpha=1.0)], (2, 2, 3)),
+    "VectorLinear without bias, one output": (lambda: [VectorLinear(4, 1, 2, bias=False)], (2, 4)),
+    "Gate of an odd number of units": (lambda: [Gate(5, 2)], (2, 5)),
+    "a vector network": (
+        lambda: [Linear(5, 12), Vectors(3), Gate(4, 3), VectorLinear(4, 1, 3, init="onoff"), Flatten()],
+        (5,),
+    ),
+    "UnitLength of images": (lambda: [UnitLength()], (4, 3, 2)),
     "Residual, identity": (lambda: [Residual([Linear(4, 4), Tanh()])], (4,)),
     "Residual, projection with stride 2": (
         lambda: [Residual([Conv2d(2, 3, 3, stride=2, padding=1), Tanh()], [Conv2d(2, 3, 1, stride=2)])],
@@ -167,6 +187,8 @@ RULES = [
     "direct_kolen_pollack",
     "dense",
     "kolen_pollack",
+    "asap",
+    "asap:k=4,lag=0",
     "weight_mirror:warmup_phases=2,samples=8",
     "product",
     "product:fixed=orthogonal",
@@ -177,17 +199,31 @@ RULES = [
     "pepita",
     "pepita:output=second",
     "weight_perturbation",
+    "synthetic:init=he_normal",
+    "synthetic:init=he_normal,condition=false",
+    "synthetic:init=he_normal,static=true",
     "local",
     "local:loss=sim",
     "local:loss=pred,heads=fixed,dim_in_decoder=40",
     "local:bio=true",
     "local:similarity_head=true",
+    "phsic",
+    "phsic:kernel=gaussian,labels=gaussian",
+    "phsic:groups=2",
+    "hsic",
 ]
 
 # Rules that accept only chains of layers through which targets can be sent, tested in `chain`, and those among them
 # that do not accept a convolution, tested in `mlp`. Their other options are tested with their formulas in tests/rules.
 CHAIN_RULES = ["fwdtp", "dtp", "tp", "ldrl", "drl", "ddtp", "zil", "pc:steps=4", "dualprop"]
 LINEAR_RULES = ["di", "di:weights=initial", "pbp", "dfc"]
+
+# Rules of vector networks, tested in `vector_network`.
+VECTOR_RULES = ["gevb", "gevb:nonnegative=false,recompute=true"]
+# Rules whose hidden layers must receive inputs of unit length, tested in `unit_length_net`.
+UNIT_LENGTH_RULES = ["forward_forward", "forward_forward:goodness=sum,prediction=readout"]
+# Rules that accept only monotone networks without negative weights above the first layer, tested in such a `chain`.
+MONOTONE_RULES = ["mdfa"]
 
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:
@@ -230,18 +266,46 @@ def mlp(seed: int = 0, hidden: Sequence[int] = (5, 6)) -> Network:
     return network(layers[:-1], (4,), seed=seed)
 
 
-def chain(seed: int = 0) -> Network:
-    """Two convolutions, max and mean pooling, Flatten and two linear layers, with 146 weights and biases."""
+def chain(seed: int = 0, init: str = "he_normal") -> Network:
+    """Two convolutions, max and mean pooling, Flatten and two linear layers, with 146 weights and biases. ``init``: the
+    initialiser of all weights above the first layer."""
     layers = [
         *(Conv2d(2, 3, 3, padding=1), Tanh(), MaxPool(2)),
-        *(Conv2d(3, 2, 2), LeakyReLU(0.1), AvgPool(2, stride=1), Flatten()),
-        *(Linear(8, 5), Tanh(), Linear(5, 3)),
+        *(Conv2d(3, 2, 2, init=init), LeakyReLU(0.1), AvgPool(2, stride=1), Flatten()),
+        *(Linear(8, 5, init=init), Tanh(), Linear(5, 3, init=init)),
     ]
     return network(layers, (8, 8, 2), seed=seed)
 
 
-WITHOUT_BATCH_NORM = ["node_perturbation"]  # tested in `small_convnet` without batch norm
-ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *CHAIN_RULES, *LINEAR_RULES]  # each in the network of `network_for`
+def vector_network(seed: int = 0) -> Network:
+    """A vector network from 4 inputs to 3 outputs, with 95 weights and biases."""
+    return network(vector_mlp((4,), 3, hidden=(4, 4)), (4,), seed=seed)
+
+
+def monotone_chain(seed: int = 0) -> Network:
+    """`chain` with non-negative weights."""
+    return chain(seed, "nonnegative_normal")
+
+
+def unit_length_net(seed: int = 0) -> Network:
+    """A convolution and two linear layers with 124 weights and biases, and UnitLength between hidden layers."""
+    layers = [
+        *(Conv2d(2, 3, 3, stride=2), ReLU(), UnitLength(), Flatten()),
+        *(Linear(12, 4), LeakyReLU(0.1), UnitLength(), Linear(4, 3)),
+    ]
+    return network(layers, (5, 5, 2), seed=seed)
+
+
+WITHOUT_BATCH_NORM = ["node_perturbation", "perturbed_feedback"]  # tested in `small_convnet` without batch norm
+OWN_NETWORKS: list[tuple[list[str], Callable[[int], Network]]] = [  # of rules that `small_convnet` does not suit
+    (CHAIN_RULES, chain),
+    (LINEAR_RULES, mlp),
+    (VECTOR_RULES, vector_network),
+    (UNIT_LENGTH_RULES, unit_length_net),
+    (MONOTONE_RULES, monotone_chain),
+]
+IN_OWN_NETWORKS = [description for descriptions, _ in OWN_NETWORKS for description in descriptions]
+ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *IN_OWN_NETWORKS]  # each in the network of `network_for`
 
 
 def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Network:
@@ -251,11 +315,24 @@ def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Net
     >>> network_for("dtp:g=first")
     <Network: 10 layers, 146 parameters>
     """
-    if _lists(LINEAR_RULES, description):
-        return mlp(seed)
-    if _lists(CHAIN_RULES, description):
-        return chain(seed)
+    for descriptions, make_network in OWN_NETWORKS:
+        if _lists(descriptions, description):
+            return make_network(seed)
     return small_convnet(seed, batch_norm and not _lists(WITHOUT_BATCH_NORM, description))
+
+
+def model_for(description: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of a model of linear layers that the rule accepts, with the widths in its option ``hidden``.
+
+    >>> from minifa.testing.examples import model_for
+    >>> model_for("forward_forward:goodness=sum")
+    ('mlp', {'unit_length': True})
+    """
+    if _lists(VECTOR_RULES, description):
+        return "vector_mlp", {}
+    if _lists(MONOTONE_RULES, description):
+        return "mlp", {"init": "nonnegative_normal", "first_init": "he_normal"}
+    return "mlp", {"unit_length": True} if _lists(UNIT_LENGTH_RULES, description) else {}
 
 
 def _lists(rules: Sequence[str], description: str) -> bool:

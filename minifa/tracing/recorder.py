@@ -310,10 +310,10 @@ class _Recorder(Observer):
 
     def _rule_arrays(self) -> dict[str, Array]:
         """The feedback matrices and all other arrays in the rule's memory."""
-        matrices = {f"{name}.B": B for name, B in self.rule.B.items()}
+        matrices = {_array_name(key, "B"): B for key, B in self.rule.B.items()}
         shown = {id(B) for B in matrices.values()}
         others = {key: a for key, a in self.rule.memory.items() if id(a) not in shown}
-        return {**matrices, **{key.replace("/", ".") if "/" in key else f"{key}.M": a for key, a in others.items()}}
+        return {**matrices, **{_array_name(key, "M"): a for key, a in others.items()}}
 
     def _changed(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """The arrays that differ from their value in `known_arrays`."""
@@ -389,8 +389,9 @@ class _Recorder(Observer):
                 sender = self.record("loss", "", "The error of the outputs", "e", {"e": taught}, {"e": taught})
                 sender.sent = taught
             self._record_error(sender, layer, taught)
-            if layer.name in self.true and sender.kind in ("carry", "backward"):
-                sender.terms.setdefault("delta_bp", _copied(self.true[layer.name]))
+            true = self.true_error(layer, taught)
+            if true is not None and sender.kind in ("carry", "backward"):
+                sender.terms.setdefault("delta_bp", _copied(true))
             if arrays := self.rule.trace_arrays(layer):
                 self._record_teaching(layer, taught, f"Target of {layer.name}", arrays)
         else:
@@ -404,7 +405,7 @@ class _Recorder(Observer):
             **{symbol: array for symbol, array in arrays.items() if _occurs(symbol, equation)},
             "delta": taught,
             "n": self.n,
-            "delta_bp": self.true.get(layer.name),
+            "delta_bp": self.true_error(layer, taught),
         }
         new = {f"{layer.name}.{symbol}": array for symbol, array in arrays.items()}
         moment = self.record("teach", layer.name, title, equation, terms, new)
@@ -414,10 +415,15 @@ class _Recorder(Observer):
     def _record_error(self, moment: _PendingMoment, layer: Layer, delta: Array) -> None:
         """Record the error at this layer's output and backpropagation's error with the moment that produced it."""
         self.add_arrays(moment, {f"{layer.name}.delta": delta})
-        if layer.name in self.true:
-            self.add_arrays(moment, {f"{layer.name}.delta_bp": self.true[layer.name]})
-            angle = metrics.mean_angle(delta, self.true[layer.name])
-            moment.angles.setdefault(ERRORS, metrics.to_float(angle))
+        true = self.true_error(layer, delta)
+        if true is not None:
+            self.add_arrays(moment, {f"{layer.name}.delta_bp": true})
+            moment.angles.setdefault(ERRORS, metrics.to_float(metrics.mean_angle(delta, true)))
+
+    def true_error(self, layer: Layer, delta: Array) -> Array | None:
+        """Backpropagation's error at this layer's output; None if the rule's is of other examples than the batch's."""
+        true = self.true.get(layer.name)
+        return true if true is not None and true.shape == delta.shape else None
 
     def on_gradients(self, layer: Weighted, x: Array, delta: Array) -> None:
         if f"{layer.name}.delta" not in self.known_arrays:  # the rule computes its own error here
@@ -552,6 +558,11 @@ class _Recorder(Observer):
             title = "The feedback is not updated in this step"
             unchanged = self.record("feedback_update", "", title, self.rule.equation, {}, {})
             unchanged.why = "The equation holds for the next step, too."
+
+
+def _array_name(key: str, symbol: str) -> str:
+    """The name in a trace of an array of the rule: ``"tanh1.A"`` for the key ``"tanh1/A"``, else layer and symbol."""
+    return key.replace("/", ".") if "/" in key else f"{key}.{symbol}"
 
 
 def _occurs(symbol: str, equation: str) -> bool:

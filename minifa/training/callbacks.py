@@ -20,6 +20,7 @@ from ..registry import as_call, unknown
 from ..schedules import larger_is_better, measured_in_training
 from ..validation import check_between, check_bool, check_float, check_int, check_str, check_type
 from .history import Row
+from .phases import Carried
 from .trainer import Callback, Trainer, check_examples
 
 
@@ -198,6 +199,9 @@ class ProgressBar(Callback):
         )
         if not self.every >= 0:
             raise ValueError(f"the seconds between two readings must be at least 0, got {every}")
+
+    def on_phase(self, trainer: Trainer, carried: Carried) -> None:
+        self.label = trainer.phase
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         done = trainer.batch if trainer.unfinished else 0

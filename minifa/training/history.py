@@ -21,8 +21,9 @@ SHOWN = ("train_loss", "train_accuracy", "validation_accuracy", "test_accuracy")
 class History(list[Row], representations.HtmlRepr):
     """One row per epoch: a dictionary of measurements. ``diverged`` is 1 in the row of an epoch whose loss was not
     finite or that was useless (see `minifa.training.divergence`), ``stopped_early`` in the row of an epoch with which a
-    callback ended training. Rules with local losses (``minifa.rules.Rule.local``) add the means over the epoch's
-    examples, ``relu1.local_loss`` and ``relu1.local_accuracy``.
+    callback ended training, ``phase`` the name of the epoch's phase (see `minifa.Trainer.begin_phase`). Rules with
+    local losses (``minifa.rules.Rule.local``) add the means over the epoch's examples, ``relu1.local_loss`` and
+    ``relu1.local_accuracy``.
 
     >>> history = mf.training.History([{"epoch": 0}, {"epoch": 1, "train_loss": 0.5}])
     >>> history.columns(), history.column("train_loss")
@@ -125,14 +126,16 @@ class History(list[Row], representations.HtmlRepr):
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:
-    """The first row with the best validation accuracy (without classes: validation loss); None if there is none.
+    """The first row with the best validation accuracy (without classes: validation loss) of the last phase; None if
+    there is none.
 
     >>> from minifa.training.history import best_row
     >>> best_row([{"epoch": 0, "validation_loss": 3.0}, {"epoch": 1, "validation_loss": 2.0}])["epoch"]
     1
     """
     key, sign = ("validation_accuracy", 1) if "validation_accuracy" in rows[-1] else ("validation_loss", -1)
-    measured = [row for row in rows if not math.isnan(row.get(key, math.nan))]
+    phase = [row for row in rows if row.get("phase") == rows[-1].get("phase")]
+    measured = [row for row in phase if not math.isnan(row.get(key, math.nan))]
     return max(measured, key=lambda row: sign * row[key], default=None)
 
 

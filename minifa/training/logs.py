@@ -1,7 +1,7 @@
 """Logs of a training, written while it runs.
 
     history.csv    one row per epoch
-    log.jsonl      one line per event, each a JSON object: start, resume, epoch, interrupt, end
+    log.jsonl      one line per event, each a JSON object: start, resume, phase, epoch, interrupt, end (of a phase)
     tensorboard/   event files of TensorBoard (optional)
 
 A resumed training truncates its logs to the checkpoint, so that no epoch appears twice. Logs that another training
@@ -16,6 +16,7 @@ import json
 import math
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ..storage.atomic import append, expanded, free_name, read_bytes, write_atom
 from ..text import install
 from ..validation import check_bool
 from .history import History, Row
+from .phases import Carried
 from .trainer import Callback, Trainer
 
 
@@ -42,6 +44,10 @@ class WriteLogs(Callback):
         self.table, self.lines = expanded(folder) / "history.csv", expanded(folder) / "log.jsonl"
         self.replace = check_bool(replace, "replace")
         self.writes_for: Trainer | None = None
+        self.carried: Carried | None = None  # of a phase that has begun, and is logged with its first epoch
+
+    def on_phase(self, trainer: Trainer, carried: Carried) -> None:
+        self.carried = carried
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         if self.writes_for is not trainer and not self.replace and not self._is_of(trainer):
@@ -55,7 +61,11 @@ class WriteLogs(Callback):
         if trainer.history:
             self._write_table(trainer.history)
         facts = {"epochs": epochs, "batches": batches, "environment": environment()}
-        self._write_event("resume" if trainer.history else "start", trainer, {**_position(trainer), **facts})
+        event = "start" if not trainer.history else "resume" if self.carried is None else "phase"
+        if self.carried is not None:
+            facts["carried"] = asdict(self.carried)
+        self.carried = None
+        self._write_event(event, trainer, {**_position(trainer), **facts})
 
     def on_recorded(self, trainer: Trainer) -> None:
         row = trainer.history[-1]
@@ -91,7 +101,8 @@ class WriteLogs(Callback):
 
 
 def _position(trainer: Trainer) -> Row:
-    return {"epoch": trainer.epoch, "batch": trainer.batch}
+    phase = {"phase": trainer.phase, "rule": trainer.rule.label} if trainer.phase else {}
+    return {"epoch": trainer.epoch, "batch": trainer.batch, **phase}
 
 
 def _readable(value: Any) -> Any:
@@ -117,8 +128,8 @@ def versions_of(path: str | Path) -> str:
     """The versions of minifa that trained a run, in order, from its ``log.jsonl``: ``"0.1.0, then 0.2.0"``."""
     versions: list[str] = []
     for event in map(json.loads, lines_of(path, ())):
-        if event["event"] in ("start", "resume") and isinstance(event.get("environment"), dict):
-            versions = (versions if event["event"] == "resume" else []) + [version(event["environment"])]
+        if event["event"] in ("start", "resume", "phase") and isinstance(event.get("environment"), dict):
+            versions = ([] if event["event"] == "start" else versions) + [version(event["environment"])]
     return ", then ".join(dict.fromkeys(versions))
 
 

@@ -56,6 +56,8 @@ def check_ranges(state: Mapping[str, Any]) -> None:
             raise ValueError(f"{key} must be a finite number from 0 up, got {value}")
     if isinstance(state.get("begun"), str) and not re.fullmatch(r"|from [0-9]{1,16}", state["begun"]):
         raise ValueError(f"begun must be empty or 'from' and a number of updates, got {state['begun'][:100]!r}")
+    if not 0 <= (whole_number("phase_start") or 0) <= (whole_number("epoch") or 0):
+        raise ValueError(f"phase_start must lie from 0 to epoch, got {str(state['phase_start'])[:30]}")
     _check_local_sums(state.get("local_sums"), whole_number("seen") or 0)
     _check_counts(state.get("layout"), bool(state.get("unfinished")), whole_number)
     _check_history(state.get("history"), whole_number("epoch"), bool(state.get("unfinished")))

@@ -22,7 +22,7 @@ from ..data.base import Dataset, Examples
 from ..data.batches import Batches, count_batches
 from ..layers.base import set_shapes
 from ..layers.batch_norm import BatchNorm
-from ..losses import Loss
+from ..losses import Loss, classes_of
 from ..network import Network
 from ..optim import AN_OPTIMIZER, Optimizer
 from ..registry import KnownOptions
@@ -38,13 +38,14 @@ from ..validation import (
     check_mapping,
     check_type,
 )
-from . import local_numbers
+from . import local_numbers, phases
 from .divergence import PATIENCE, Divergence, DivergenceMonitor, Useless, is_useless, start_of
 from .history import History, Row
 from .position import check_ranges, describe_layout, is_like, layout
 
 REFERENCE_TARGETS = 256  # number of targets from which the reference loss is computed
 
+LATER = {"first_loss": 0.0, "local_sums": {}, "phase": "", "phase_start": 0}  # entries that older states do not have
 ATTRIBUTES = {"begun": "order_key"}  # attributes with another name than their key in `Trainer.state`
 
 
@@ -67,6 +68,9 @@ class Callback:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         extension_checks.guard(cls, Callback, {})
+
+    def on_phase(self, trainer: Trainer, carried: phases.Carried) -> None:
+        """Called when a phase begins (see `Trainer.begin_phase`), with what it has from the phase before."""
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         """Called before the first epoch."""
@@ -113,6 +117,7 @@ class Trainer(KnownOptions):
             evaluation. None: no augmentation.
         check_every: updates between two checks that the loss is finite; a check waits for the device. Default: 1 on
             the CPU, 50 on a GPU.
+        phase: name of the first phase of a training with several (see `begin_phase`); "": it has none.
 
     Attributes:
         history: one row per finished epoch; row 0 is before the first update. If training diverges, the last row is
@@ -125,10 +130,11 @@ class Trainer(KnownOptions):
             `minifa.training.EarlyStopping`, ended training after an epoch.
         epoch, batch: the current or last finished epoch, and the number of updates made in it.
         unfinished: whether that epoch is not finished and has no row yet; `fit` resumes it.
+        phase, phase_start: name of the current phase ("": none was named), and the number of epochs before it.
 
     Raises:
         TypeError: an argument of the wrong type.
-        ValueError: a description of a schedule with an unknown name or option.
+        ValueError: a description of a schedule with an unknown name or option, or an invalid name of a phase.
 
     >>> data = mf.data.load("xor")
     >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
@@ -152,24 +158,17 @@ class Trainer(KnownOptions):
         callbacks: Sequence[Callback] = (),
         check_every: int | None = None,
         augmentation: Augmentation | None = None,
+        phase: str = "",
     ) -> None:
         check_parts(net, rule, loss)
-        self.net, self.rule, self.loss = net, rule, loss
-        self.optimizer = check_type(optimizer, Optimizer, AN_OPTIMIZER)
-        self.optimizer.bind(net, rule)  # here, because a checkpoint may be written before the first step
-        if isinstance(schedule, str):
-            schedule = make(schedule)
-        self.schedule, self.seed = constant() if schedule is None else schedule, check_seed(seed)
-        if not callable(self.schedule):
-            raise TypeError(f"a schedule must be {A_SCHEDULE}, or a str such as 'cosine:epochs=10', got {schedule!r}")
+        self.net, self.seed, self.check_every = net, check_seed(seed), check_every
+        self._set_parts(rule, loss, optimizer, schedule, augmentation)
         check_type(callbacks, (list, tuple), "callbacks must be a list of minifa.training.Callback")
         self.callbacks = [
             check_type(one, Callback, "a callback must be a minifa.training.Callback") for one in callbacks
         ]
-        if augmentation is not None:
-            check_type(augmentation, Augmentation, "augmentation must be a minifa.data.Augmentation")
-        self.augmentation = augmentation
-        self.base_lr = self.initial_lr = optimizer.lr
+        self.phase = phases.check_name(phase) if phase != "" else ""
+        self.phase_start = 0
         self.epoch = 0
         self.order_key = f"from {net.step}" if net.step else ""  # a second trainer draws other orders than the first
         self.batch, self.unfinished = 0, False
@@ -177,12 +176,95 @@ class Trainer(KnownOptions):
         self.correct: Any = 0  # number of correct examples in this epoch, on the backend
         self.local_sums: local_numbers.Sums = {}  # of the rule's local numbers in this epoch
         self.seen, self.seconds = 0, 0.0
-        self.first_loss = 0.0  # reference for useless losses; 0: not known yet
         self.layout: dict[str, Any] = {}  # examples and batches, which must not change within an epoch
         self.history = History()
         self.diverged = self.stopping = self.stopped = False
         self.divergence: Divergence | Useless | None = None
-        self.monitor = DivergenceMonitor(net, rule, loss, optimizer, check_every)
+
+    def _set_parts(
+        self,
+        rule: Rule,
+        loss: Loss,
+        optimizer: Optimizer,
+        schedule: Schedule | str | None,
+        augmentation: Augmentation | None,
+    ) -> None:
+        """Validate and set all that a phase has of its own; on an error nothing is changed."""
+        check_type(optimizer, Optimizer, AN_OPTIMIZER)
+        schedule = make(schedule) if isinstance(schedule, str) else constant() if schedule is None else schedule
+        if not callable(schedule):
+            raise TypeError(f"a schedule must be {A_SCHEDULE}, or a str such as 'cosine:epochs=10', got {schedule!r}")
+        if augmentation is not None:
+            check_type(augmentation, Augmentation, "augmentation must be a minifa.data.Augmentation")
+        optimizer.bind(self.net, rule)  # here, because a checkpoint may be written before the first step
+        self.rule, self.loss, self.optimizer = rule, loss, optimizer
+        self.schedule, self.augmentation = schedule, augmentation
+        self.base_lr = self.initial_lr = optimizer.lr
+        self.first_loss = 0.0  # reference for useless losses; 0: not known yet
+        self.monitor = DivergenceMonitor(self.net, rule, loss, optimizer, self.check_every)
+
+    def begin_phase(
+        self,
+        name: str,
+        rule: Rule,
+        optimizer: Optimizer,
+        loss: Loss | None = None,
+        schedule: Schedule | str | None = None,
+        augmentation: Augmentation | None = None,
+        carry: bool = True,
+    ) -> phases.Carried:
+        """Begin another phase: the next `fit` trains the same network under this rule, with this optimizer.
+
+        Everything in the network is kept (parameters, batch norm's running statistics and other buffers, the number of
+        updates), and so are arrays in the rule's memory where both rules have them (`minifa.rules.Rule.carry_over`).
+        The optimizer's state starts afresh. The schedule counts the epochs of the phase. Epochs, random draws and
+        history run on; a column ``phase`` has the names of the phases.
+
+        To change which layers are trained, call `minifa.Network.freeze` before, and attach the rule after that. To
+        continue from a checkpoint of a later phase, begin that phase, then load the checkpoint.
+
+        Args:
+            name: name of the phase: letters, digits, "-", "_" and spaces.
+            rule: its rule, attached to the network.
+            optimizer: its optimizer.
+            loss: its loss; None: the same as before.
+            schedule, augmentation: as for the constructor: constant and none by default.
+            carry: whether arrays of the previous rule are carried over.
+
+        Returns:
+            What was carried over.
+
+        Raises:
+            TypeError: an argument of the wrong type.
+            ValueError: an invalid name, or a rule that is not attached to this network.
+            RuntimeError: an epoch is not finished.
+
+        >>> data = mf.data.load("xor")
+        >>> net = mf.Network(mf.models.tiny(data.input_shape, data.n_out))
+        >>> rule, loss = mf.rules.KolenPollack().attach(net), mf.SoftmaxCrossEntropy()
+        >>> trainer = mf.Trainer(net, rule, loss, mf.SGD(lr=0.5, weight_decay=0.01), phase="learned")
+        >>> history = trainer.fit(data.train, epochs=2)
+        >>> print(trainer.begin_phase("fixed", mf.rules.FA().attach(net), mf.SGD(lr=0.1)))
+        carried over: all 4 arrays of the network; of the rule linear2; the optimizer and the schedule start afresh
+        >>> trainer.fit(data.train, epochs=2).column("phase")
+        ['learned', 'learned', 'learned', 'fixed', 'fixed']
+        """
+        name, carry = phases.check_name(name), check_bool(carry, "carry")
+        check_parts(self.net, rule, self.loss if loss is None else loss)
+        if rule.net is not self.net:
+            raise ValueError(f"the rule {rule.label!r} must be attached to the trainer's network: rule.attach(net)")
+        if self.unfinished:
+            raise RuntimeError(f"epoch {self.epoch} must be finished before another phase begins: call fit")
+        before = self.rule
+        check_type(optimizer, Optimizer, AN_OPTIMIZER).net = None  # so that its state starts afresh
+        self._set_parts(rule, self.loss if loss is None else loss, optimizer, schedule, augmentation)
+        kept = [] if not carry else list(rule.memory) if rule is before else rule.carry_over(before)
+        self.net.clear_gradients()
+        self.phase, self.phase_start = name, self.epoch
+        drawn = tuple(key for key in rule.memory if key not in kept)
+        carried = phases.Carried(tuple(self.net.state()), tuple(kept), drawn)
+        self._notify("on_phase", carried)
+        return carried
 
     def __repr__(self) -> str:
         where = f"in epoch {self.epoch} after {self.batch} batches" if self.unfinished else f"after epoch {self.epoch}"
@@ -230,7 +312,7 @@ class Trainer(KnownOptions):
         self._notify("on_start", epochs, batches)
         try:
             if not self.history:
-                self._finish_epoch({"epoch": 0}, validation)
+                self._finish_epoch(self._new_row(), validation)
             for _ in range(epochs):
                 if not self.unfinished:
                     self._begin_epoch()
@@ -305,6 +387,8 @@ class Trainer(KnownOptions):
             "seen": self.seen,
             "seconds": self.seconds,
             "first_loss": self.first_loss,
+            "phase": self.phase,
+            "phase_start": self.phase_start,
             "base_lr": self.base_lr,
             "layout": self.layout,
             "history": list(self.history),
@@ -313,12 +397,17 @@ class Trainer(KnownOptions):
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Load the result of `state`. Validated first; nothing is changed on a ValueError."""
         check_mapping(state, "the state of a trainer")
-        expected, state = self.state(), {"first_loss": 0.0, "local_sums": {}, **state}  # which older states do not have
+        expected, state = self.state(), {**LATER, **state}
         wrong = [key for key, value in expected.items() if not is_like(state.get(key), value)]
         if wrong or state.keys() != expected.keys():
             keys = ", ".join(wrong or sorted(state.keys() ^ expected.keys()))
             raise ValueError(f"this is not the state of a trainer: {keys} is missing, unknown or of the wrong type")
         check_ranges(state)
+        if state["phase"] != self.phase:
+            raise ValueError(
+                f"the state is one of the phase {state['phase']!r}, but this training is in the phase {self.phase!r}: "
+                "call begin_phase before loading"
+            )
         self.history[:] = state["history"]
         for key in expected.keys() - {"history"}:
             setattr(self, ATTRIBUTES.get(key, key), type(expected[key])(state[key]))
@@ -383,7 +472,7 @@ class Trainer(KnownOptions):
                     return None
         loss = self.running_loss()  # waits for the device, so read it before the time
         self.seconds = time.perf_counter() - started
-        row: Row = {"epoch": self.epoch, "lr": self._rate(self.batch - 1, batches), "train_loss": loss}
+        row = {**self._new_row(), "lr": self._rate(self.batch - 1, batches), "train_loss": loss}
         if train.y.ndim == 1:
             row["train_accuracy"] = int(self.correct) / self.seen
         self.diverged = not math.isfinite(loss)
@@ -393,9 +482,12 @@ class Trainer(KnownOptions):
             row["diverged"] = 1
         return row
 
+    def _new_row(self) -> Row:
+        return {"epoch": self.epoch, **({"phase": self.phase} if self.phase else {})}
+
     def _rate(self, batch: int, batches: int) -> float:
         """The learning rate for a batch of this epoch."""
-        factor = factor_of(self.schedule, self.epoch - 1 + batch / batches, self.history)
+        factor = factor_of(self.schedule, self.epoch - 1 + batch / batches, self.history, self.phase_start)
         rate = self.base_lr * check_float(factor, "the value of the schedule")
         if not rate >= 0:
             raise ValueError(f"the learning rate of the schedule must be at least 0, got {rate} in epoch {self.epoch}")
@@ -462,13 +554,13 @@ class Trainer(KnownOptions):
         if examples.y.ndim != 1:
             return []
         predicted: list[numpy.ndarray] = []
-        n_out = 0
+        count = 0
         with backend.quiet():
             for output, _ in self._outputs(examples, batch_size):
-                predicted.append(backend.to_host(xp.argmax(output, axis=1)))
-                n_out = output.shape[1]
+                predicted.append(backend.to_host(classes_of(output)))
+                count = max(2, output.shape[1])
         correct = numpy.concatenate(predicted) == examples.y
-        members = [correct[examples.y == k] for k in range(n_out)]
+        members = [correct[examples.y == k] for k in range(count)]
         return [float(one.mean()) if len(one) else None for one in members]
 
     def _outputs(self, examples: Examples, batch_size: int) -> Iterator[tuple[Array, numpy.ndarray]]:
@@ -498,5 +590,5 @@ def check_examples(examples: Any) -> None:
 
 
 def count_correct(output: Array, target: Array) -> Array:
-    """Number of rows with equal argmax in output and target, a scalar on the backend."""
-    return (xp.argmax(output, axis=1) == xp.argmax(target, axis=1)).sum()
+    """Number of rows of the same class in output and target, a scalar on the backend."""
+    return (classes_of(output) == classes_of(target)).sum()

@@ -290,6 +290,7 @@ def test_rules_and_info_print_the_rules_and_the_environment(capsys):
     assert "embedded" in printed and np.__version__ in printed
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process on Windows")
 def test_ctrl_c_keeps_the_finished_runs(tmp_path):
     """Interrupted after the first finished run, compare writes that run and reports the interruption."""

@@ -19,7 +19,7 @@ from minifa import backend
 from minifa.linalg import norm
 from minifa.parallel import chunks
 from minifa.parallel.chunks import sum_rows
-from minifa.testing.examples import ALL_RULES, CHAIN_RULES, RULES, batch, network_for, small_convnet
+from minifa.testing.examples import ALL_RULES, CHAIN_RULES, RULES, UNIT_LENGTH_RULES, batch, network_for, small_convnet
 
 
 @pytest.fixture
@@ -117,7 +117,9 @@ def test_number_of_blas_threads_changes_no_bit(compute):
 # --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", [*RULES, *CHAIN_RULES])  # the others read the condition of the matrices they invert
+@pytest.mark.parametrize(
+    "rule", [*RULES, *CHAIN_RULES, *UNIT_LENGTH_RULES]
+)  # the others read the condition of the matrices they invert
 def test_a_step_reads_nothing_from_the_device_and_creates_no_float64(rule, monkeypatch):
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
     install("standin", cpu_chunks=False)
@@ -379,6 +381,7 @@ def test_seeds_and_purposes_are_checked():
     [
         ("he_normal", 0.1),
         ("lecun_normal", 1 / 200**0.5),
+        ("onoff_input", 1 / 200**0.5),
         ("he_uniform", 0.1),
         ("xavier_normal", 1 / 15),
         ("torch", 1 / 600**0.5),
@@ -389,8 +392,17 @@ def test_initialisers_have_the_standard_deviation_of_their_formula(name, sd):
     1/sqrt(3 * 200)."""
     W = mf.Linear(200, 250, init=name).W
     assert abs(W.std() / sd - 1) < 0.02 and abs(W.mean()) < 4 * sd / 50000**0.5
-    if "normal" not in name:
+    if "normal" not in name and name != "onoff_input":
         assert abs(W).max() <= 3**0.5 * sd * (1 + 1e-6)
+
+
+@pytest.mark.usefixtures("engine")
+def test_on_off_weights_have_the_mean_and_root_mean_square_of_rectified_gaussians():
+    """w ~ N(0, 4 / 200): the mean of max(w, 0) is sd / sqrt(2 pi), the mean of its square sd^2 / 2."""
+    layer, sd = mf.Linear(200, 250, init="onoff"), 0.02**0.5
+    assert abs(layer.W.mean() / sd * (2 * np.pi) ** 0.5 - 1) < 0.02 and (layer.W >= 0).all()
+    assert abs((layer.W**2).mean() / (sd**2 / 2) - 1) < 0.02
+    assert layer.init.sd(*layer.fans) == pytest.approx(sd / 2**0.5) and layer.init.is_nonnegative
 
 
 def test_float32_and_float64_networks_of_one_seed_have_the_same_weights():

@@ -47,6 +47,12 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: mf.LeakyReLU(), {"negative_slope": 0.01}),
     (lambda: mf.LocalResponseNorm(3), {"alpha": 1e-4, "beta": 0.75, "k": 1}),
     (lambda: mf.Residual([mf.ReLU()]), {"shortcut": []}),
+    (lambda: mf.Vectors(2), {"dimension": 2}),
+    (
+        lambda: mf.VectorLinear(4, 3, 2),
+        {"dimension": 2, "has_bias": True, "weight_shape": (4, 3), "bias_shape": (2, 3)},
+    ),
+    (lambda: mf.Gate(4, 2), {"features": 4, "dimension": 2}),
     (lambda: mf.Pass(), {"training": False, "step": 0, "update_statistics": False}),
     (lambda: mf.Pass(training=True), {"update_statistics": True}),
     (lambda: mf.SoftmaxCrossEntropy(), {"label_smoothing": 0}),
@@ -70,6 +76,7 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.SignDFA(), DFA),
     (lambda: rules.DRTP(), DFA),
     (lambda: rules.DirectKolenPollack(), DFA),
+    (lambda: rules.GEVB(), {"nonnegative": True, "recompute": False}),
     (lambda: rules.Dense(), {}),
     (lambda: rules.PEPITA(), {"scale": 0.05, "output_pass": "first"}),
     (lambda: rules.NodePerturbation(), {"sigma": 1e-3}),
@@ -86,6 +93,8 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.ZIL(), {"gamma": 1}),
     (lambda: rules.PC(), {"gamma": 0.1, "steps": 20, "beta": None}),
     (lambda: rules.DualProp(), {"alpha": 0.5, "beta": 0.1}),
+    (lambda: rules.Synthetic(), {"condition": True, "static": False, "at": "stage"}),
+    (lambda: rules.PerturbedFeedback(), {"sigma": 0.01, "rate": 0.1}),
     (lambda: rules.DirectKolenPollack(0, "activation", "gaussian", 0.5, True), DIRECT),
     (lambda: rules.DFA(0, "activation", "gaussian", 0.5, True, True), {**DIRECT, "shared": True}),
 ]
@@ -103,6 +112,7 @@ def test_defaults(make, expected):
 def test_a_given_layer_name_is_kept(make):
     made = make()
     sizes = {"linear": (1, 1), "conv": (1, 1, 1), "residual": ([mf.ReLU()],), "groupnorm": (1, 1)}
+    sizes |= {"vectors": (2,), "vectorlinear": (1, 1, 2), "gate": (1, 2)}
     given = sizes.get(made.kind, (2,) if made.kind.endswith(("pool", "norm", "response")) else ())
     assert type(made)(*given, name="mine").name == "mine"
 
@@ -111,3 +121,4 @@ def test_the_defaults_of_every_rule_optimizer_and_initialiser_are_tested():
     kinds = {type(make()) for make, _ in DEFAULTS}
     assert {*rules.RULES.values(), *mf.optim.OPTIMIZERS.values()} <= kinds
     assert {layer.init.name for layer in (mf.Linear(1, 1), mf.Conv2d(1, 1, 3))} == {"he_normal"}
+    assert rules.Synthetic().init.name == "zero"

@@ -25,10 +25,10 @@ import pytest
 from conftest import install
 
 import minifa as mf
-from minifa import Conv2d, Flatten, Linear, MaxPool, Network, ReLU, Tanh, Trainer, backend, checkpoints
+from minifa import Conv2d, Flatten, Linear, MaxPool, Network, ReLU, Tanh, Trainer, UnitLength, backend, checkpoints
 from minifa.experiments import Experiment, run_many
 from minifa.rules import RULES
-from minifa.testing.examples import LINEAR_RULES
+from minifa.testing.examples import LINEAR_RULES, UNIT_LENGTH_RULES, VECTOR_RULES, model_for
 from minifa.training import Callback
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
@@ -60,12 +60,17 @@ class StopAt(Callback):
 
 
 def trainer_of(rule_name, stop_at, losses, lr=0.005):
-    """A convolutional net on digits, in batches so large that threads share the work, or its linear layers alone.
-    Losses are appended to the list."""
+    """A convolutional net on digits, in batches so large that threads share the work, or its linear layers alone, or a
+    vector network. Losses are appended to the list."""
     layers = [Conv2d(1, 8, 3, padding=1), ReLU(), Conv2d(8, 16, 3, padding=1), Tanh(), MaxPool(2), Flatten()]
     if rule_name in LINEAR_RULES:
         layers = [Flatten(), Linear(64, 256), Tanh()]
-    net = Network([*layers, Linear(256, 32), ReLU(), Linear(32, 10)], seed=1, input_shape=(8, 8, 1))
+    if rule_name in UNIT_LENGTH_RULES:
+        layers = [Conv2d(1, 16, 3, padding=1), Tanh(), MaxPool(2), UnitLength(), Flatten()]
+    layers += [Linear(256, 32), ReLU(), Linear(32, 10)]
+    if rule_name in VECTOR_RULES:
+        layers = mf.models.vector_mlp((8, 8, 1), 10, hidden=(64, 32))
+    net = Network(layers, seed=1, input_shape=(8, 8, 1))
     rule = mf.rules.make(rule_name, seed=1).attach(net)
     gradients = rule.gradients
 
@@ -153,7 +158,8 @@ def test_the_stand_in_gives_the_same_bits(rule_name, losses_here, monkeypatch):
 
 def test_worker_processes_give_the_same_bits():
     """For any number of --jobs: here 1, and 2 with half as many threads each."""
-    experiments = [Experiment(rule=name, model="mlp", lr=0.01, epochs=1) for name in RULES]
+    models = {name: dict(zip(("model", "model_options"), model_for(name), strict=True)) for name in RULES}
+    experiments = [Experiment(rule=name, lr=0.01, epochs=1, **models[name]) for name in RULES]
     times = {"seconds", "images_per_second"}
 
     def measured(jobs):

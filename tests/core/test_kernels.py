@@ -86,3 +86,18 @@ def test_measures_run_on_every_backend(engine):
     K, L = (kernels.Gaussian().matrix(array) for array in (z, y))
     assert 0 < float(kernels.nhsic(K, L)) < 6
     assert 0 < float(kernels.cka(K, L)) < 1
+
+
+def test_what_is_no_kernel_is_refused(float64):
+    K, z = np.eye(3), np.ones((3, 2))
+    for wrong in (
+        lambda: kernels.nhsic(K, np.eye(4)),
+        lambda: kernels.cka(K, K[:, :2]),
+        lambda: kernels.centred(z),
+        lambda: kernels.Cosine().error(z, K, np.eye(2)),
+        lambda: kernels.nhsic(K, K, eps=1e-300),
+    ):
+        with pytest.raises(ValueError, match="a kernel expects a matrix of shape|use a larger eps"):
+            wrong()
+    with pytest.raises(TypeError, match="float32 or float64 to be normalised, got float16"):
+        kernels.nhsic(K.astype("f2"), K)

@@ -155,7 +155,7 @@ def test_a_layer_gives_the_same_result_in_chunks_and_in_the_same_dtype(name, mon
             np.testing.assert_allclose(results[1][key], array, rtol=1e-4, atol=1e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("name", [name for name in GEOMETRIES if name != "a whole network"])
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if " network" not in name])
 def test_inputs_of_a_wrong_dtype_are_refused_with_the_name_of_the_layer(name):
     layers, shape = GEOMETRIES[name]
     net = network(layers(), shape)
@@ -317,6 +317,12 @@ def test_norms_of_examples_are_those_of_each_example_alone():
         np.testing.assert_allclose(layer.forward(x[:1], Pass()), y[:1], rtol=1e-12)
 
 
+def test_divisive_normalisation_with_the_power_of_a_half_is_group_normalisation():
+    x = inputs((3, 2, 4), n=5)
+    divisive, group = mf.DivisiveNorm(2, 4, power=0.5, smoothing=1.2), mf.GroupNorm(2, 4, eps=0.1, affine=False)
+    np.testing.assert_allclose(divisive.forward(x, Pass()), group.forward(x, Pass()), rtol=1e-12, atol=1e-14)
+
+
 def test_batchnorm_s_statistics_are_constant_with_zero_momentum():
     layer = BatchNorm(2, momentum=0)
     layer.forward(inputs((2,), n=5), Pass(True))
@@ -355,7 +361,7 @@ def test_response_normalisation_runs_on_every_engine(engine):
     assert below.dtype == np.float32 and np.isfinite(below).all()
 
 
-NEW_GEOMETRIES = ("dilation", "groups", "padding", "depthwise", "affine", "LayerNorm", "GroupNorm", "LU", "Softplus")
+NEW_GEOMETRIES = ("dilation", "groups", "padding", "depthwise", "affine", "Norm", "LU", "Softplus")
 
 
 def test_layers_give_the_same_bits_on_the_stand_in():
@@ -455,6 +461,9 @@ def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
         (lambda: LocalResponseNorm(3, k=0.0), r"k > 0, got .* k=0\.0"),
         (lambda: LeakyReLU(0), "negative_slope of LeakyReLU .* must be above 0, got 0: for 0 use ReLU"),
         (lambda: Residual([]), "the body of Residual 'residual' must have at least one layer"),
+        (lambda: mf.Vectors(0), "the dimension of Vectors 'vectors' must be at least 1, got 0"),
+        (lambda: mf.VectorLinear(3, 2, 0), "the dimension of a VectorLinear must be at least 1, got 0"),
+        (lambda: mf.Gate(0, 3), "the number of features of Gate 'gate' must be at least 1, got 0"),
     ],
 )
 def test_impossible_layers_are_refused(make, message):
@@ -485,6 +494,9 @@ def test_impossible_layers_are_refused(make, message):
         (lambda: mf.LayerNorm((2, 2, 3)), (2, 2, 4), "expects images of 2 x 2 x 3, got 2 x 2 x 4 per example"),
         (lambda: mf.GroupNorm(1, 3), (4,), "GroupNorm 'groupnorm' expects 3 features or images of 3 channels"),
         (lambda: MaxPool(3), (2, 5, 1), "at most the padded input, 2 x 5, got 3 x 3"),
+        (lambda: mf.Vectors(3), (7,), "Vectors 'vectors' expects a multiple of 3 features, got 7 per example"),
+        (lambda: mf.VectorLinear(4, 2, 3), (12,), "expects 3 components x 4 units, got 12 .*: put Vectors.3. before"),
+        (lambda: mf.Gate(4, 3), (4, 3), "Gate 'gate' expects 3 components x 4 units, got 4 x 3 per example"),
         (lambda: MaxPool(3), (9,), "expects images"),
         (lambda: GlobalAvgPool(), (9,), "expects images"),
     ],
@@ -494,7 +506,7 @@ def test_inputs_that_do_not_fit_are_refused_by_the_layer_itself(layer, shape, me
         layer().forward(np.zeros((2, *shape)), Pass(True))
 
 
-@pytest.mark.parametrize("name", [name for name in GEOMETRIES if not name.startswith(("Residual", "a whole"))])
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if not name.startswith(("Residual", "a "))])
 def test_backward_without_a_training_pass_is_refused(name):
     layers, shape = GEOMETRIES[name]
     (layer,) = layers()

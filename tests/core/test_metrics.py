@@ -280,3 +280,24 @@ def test_metrics_read_the_matrices_in_B_without_a_copy(float64):
     rule.B["linear2"][...] = net["linear2"].W
     assert alignment(net, rule, x, y, CE)["linear2"]["weight_angle"] == pytest.approx(0, abs=1e-5)
     assert metrics.alignment(net, BP().attach(net), x, y, CE)["linear2"]["local_angle"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("description", ["bp", "fa", "shallow", "node_perturbation"])
+def test_the_signs_of_the_gradients_of_single_examples_are_counted_where_the_true_gradient_is_not_0(
+    description, engine
+):
+    net, (x, y) = network([Linear(4, 5), ReLU(), Linear(5, 6), ReLU(), Linear(6, 3)], (4,)), batch(6, (4,))
+    rule, before = make(description, seed=2).attach(net), net.state()
+    found = metrics.gradient_signs(net, rule, x, y, CE)
+    assert rule.error is None and all((array == before[name]).all() for name, array in net.state().items())
+    agree = {layer.name: [] for layer in net.weighted}
+    for i in range(len(x)):
+        rule.gradients(net, x[i : i + 1], y[i : i + 1], CE)
+        own = {layer.name: layer.grads["W"] for layer in net.weighted}
+        BP().attach(net).gradients(net, x[i : i + 1], y[i : i + 1], CE)
+        for layer in net.weighted:
+            if own[layer.name] is not None:
+                true = mf.to_host(layer.grads["W"])
+                agree[layer.name] += [*(np.sign(mf.to_host(own[layer.name])) == np.sign(true))[true != 0]]
+    assert found == {name: pytest.approx(np.mean(one)) if one else None for name, one in agree.items()}
+    assert found["linear3"] == 1 or description == "node_perturbation"

@@ -13,6 +13,7 @@ import pytest
 import minifa as mf
 from minifa import console, figures
 from minifa.notebook import markup
+from minifa.testing.examples import model_for
 from minifa.training import History
 
 HOSTILE = "<script>alert('1')</script>\"&"
@@ -79,7 +80,8 @@ def test_a_network_shows_its_summary_and_a_rule_shows_the_feedback_beside_it():
 
 @pytest.mark.parametrize("name", mf.rules.RULES)
 def test_every_rule_and_its_matrices_can_be_shown(name):
-    net = mf.Network(mf.models.mlp((4, 4, 1), 3, hidden=(6, 5)), input_shape=(4, 4, 1))
+    model, options = model_for(name)
+    net = mf.Network(mf.models.MODELS[model]((4, 4, 1), 3, hidden=(6, 4), **options), input_shape=(4, 4, 1))
     rule = mf.rules.RULES[name](seed=0).attach(net)
     assert rule.equation in page_of(rule).text or len(rule.equation) > markup.LONGEST_LINE
     shown = page_of(rule.B)

@@ -130,7 +130,7 @@ def test_names_are_printed_correctly_in_every_locale():
 # --- no display -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wanted", [None, "TkAgg"])
+@pytest.mark.parametrize("wanted", [None, pytest.param("TkAgg", marks=pytest.mark.long)])
 def test_pictures_need_no_display(wanted):
     """Not even if matplotlib is configured to open windows."""
     without = {"DISPLAY": None, "WAYLAND_DISPLAY": None, "MPLBACKEND": wanted}

@@ -20,7 +20,7 @@ from minifa.layers import windows
 from minifa.layers.local_response_norm import response_plain
 from minifa.layers.pooling import pool_plain, unpool_max_plain
 from minifa.rules import BP, RULES, dynamic_inversion, feedback_control, make
-from minifa.testing.examples import batch, small_convnet
+from minifa.testing.examples import UNIT_LENGTH_RULES, VECTOR_RULES, batch, small_convnet
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -93,6 +93,10 @@ REFUSED = {
     ),
     "pepita, an unknown input": (lambda: attach("pepita", images_without_a_shape()), "create the network with"),
     "a perturbation of nothing": (lambda: make("weight_perturbation:sigma=0"), "sigma must be above 0"),
+    "a perturbation of unknown inputs": (
+        lambda: attach("perturbed_feedback", images_without_a_shape()),
+        "the input size of Conv2d 'conv2' must be known",
+    ),
     "targets through dropout": (
         lambda: attach("fwdtp", mf.Network([mf.Linear(2, 2), mf.Dropout(0.5), mf.Linear(2, 2)])),
         "can send no target through Dropout",
@@ -250,27 +254,28 @@ def test_missing_preparation_is_reported():
         mf.target_metrics.feedback_conditions(net, make("fa"), x)
     with pytest.raises(RuntimeError, match="not attached to a network"):
         feedback_control.stability(make("dfc"), x)
-    for learned in ("direct_kolen_pollack", "dtp", "ddtp"):
+    for learned in ("direct_kolen_pollack", "dtp", "ddtp", "perturbed_feedback"):
         with pytest.raises(RuntimeError, match="has not computed a batch yet"):
             mf.SGD(0.1).step(net, make(learned).attach(net))
 
 
-@pytest.mark.parametrize("size, rule", [("fa", "fa:conv=dense"), ("dense", "dense")])
+@pytest.mark.parametrize("size, rule", [("fa", "fa:conv=dense"), ("dense", "dense"), ("modules", "synthetic")])
 def test_feedback_that_does_not_fit_into_memory_is_refused(size, rule, monkeypatch):
     monkeypatch.setattr(backend, "free_bytes", lambda: 100)
     with pytest.raises(ValueError, match="bytes"):
         make(rule).attach(small_convnet())
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", [name for name in RULES if name not in VECTOR_RULES])
 def test_the_initial_angle_is_near_its_theoretical_value(rule):
     """With 30,000 entries it is within 2 degrees of the limit; it is None for rules without a theoretical value."""
-    net = mf.Network([mf.Linear(3, 150), mf.Tanh(), mf.Linear(150, 200), mf.Tanh(), mf.Linear(200, 2)])
+    between = [mf.UnitLength()] if rule in UNIT_LENGTH_RULES else []
+    net = mf.Network([mf.Linear(3, 150), mf.Tanh(), *between, mf.Linear(150, 200), mf.Tanh(), mf.Linear(200, 2)])
     taught = make(rule).attach(net)
     expected, B = taught.start_angle(net["linear2"]), taught.B.get("linear2")
     if expected is not None:
         assert abs(float(metrics.angle(net["linear2"].W, B)) - expected) < 2
-    assert net.summary(taught).count("\n") == 7 and repr(taught).startswith(f"<{type(taught).__name__}")
+    assert net.summary(taught).count("\n") == 7 + len(between) and repr(taught).startswith(f"<{type(taught).__name__}")
 
 
 def test_plain_reference_functions_run_on_every_engine():

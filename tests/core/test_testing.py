@@ -15,12 +15,12 @@ from minifa import Layer
 from minifa.backend import xp
 from minifa.rules import FA, RULES, Rule, make
 from minifa.testing import check_layer, check_rule
-from minifa.testing.examples import CHAIN_RULES, GEOMETRIES, LINEAR_RULES, mlp, network_for, small_convnet
+from minifa.testing.examples import GEOMETRIES, IN_OWN_NETWORKS, mlp, network_for, small_convnet
 
 # Layers
 
 
-@pytest.mark.parametrize("name", [name for name in GEOMETRIES if name != "a whole network"])
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if " network" not in name])
 def test_every_layer_passes(name, engine):
     make_layers, shape = GEOMETRIES[name]
     (layer,) = make_layers()
@@ -270,9 +270,9 @@ def test_wrong_arguments_are_refused(call, message):
 
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_passes(name, engine):
-    """On the default networks, or on the one that a rule with targets accepts."""
-    chains = {description.partition(":")[0] for description in (*CHAIN_RULES, *LINEAR_RULES)}
-    check_rule(partial(make, name), net=partial(network_for, name) if name in chains else None)
+    """On the default networks, or on the one that the rule accepts."""
+    own = {one.partition(":")[0] for one in IN_OWN_NETWORKS}
+    check_rule(partial(make, name), net=partial(network_for, name) if name in own else None)
 
 
 def test_a_rule_passes_on_a_given_network_with_batch_norm():

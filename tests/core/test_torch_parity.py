@@ -61,7 +61,7 @@ class Twin(torch.nn.Module):
     def __init__(self, layer):
         super().__init__()
         self.layer, kind = layer, type(layer)
-        if kind in (Linear, Conv2d):
+        if isinstance(layer, mf.Weighted):
             self.W = weight_to_torch(layer.W)
             self.b = None if layer.b is None else torch.nn.Parameter(torch.tensor(layer.b))
         elif isinstance(layer, Norm):
@@ -92,6 +92,11 @@ class Twin(torch.nn.Module):
             case mf.GroupNorm():
                 gamma, beta = getattr(self, "gamma", None), getattr(self, "beta", None)
                 return F.group_norm(x, layer.num_groups, gamma, beta, layer.eps)
+            case mf.DivisiveNorm():  # as in the authors' code, in the layout of PyTorch
+                c = x.reshape(len(x), layer.num_groups, -1)
+                c = c - c.mean(dim=-1, keepdim=True)
+                variance = (torch.norm(c, dim=-1, keepdim=True) ** 2 + layer.smoothing) / c.shape[-1]
+                return (c / variance**layer.power).reshape(x.shape)
             case mf.GELU():
                 return F.gelu(x, approximate=layer.approximate)
             case mf.ELU():
@@ -116,12 +121,22 @@ class Twin(torch.nn.Module):
                 return F.local_response_norm(
                     x if x.ndim > 2 else x[..., None], layer.size, layer.alpha, layer.beta, layer.k
                 ).reshape(x.shape)
+            case mf.UnitLength():
+                return F.rms_norm(x, x.shape[1:], eps=layer.eps)
             case GlobalAvgPool():
                 return x.mean(dim=(2, 3))
             case Flatten():
-                return x.permute(0, 2, 3, 1).flatten(1)
+                return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).flatten(1)
             case mf.Dropout():
                 return x * to_torch(layer.cache)  # the same mask
+            case mf.Vectors():
+                return x.unflatten(1, layer.output_shape)
+            case mf.VectorLinear():
+                y = x @ self.W.T
+                return y if self.b is None else y + self.b
+            case mf.Gate():
+                t_x = (torch.tensor(layer.t) * x).sum(dim=1, keepdim=True)
+                return torch.where(t_x >= 0, x, 0.0)
             case mf.PadChannels():
                 return F.pad(x, (0, 0, 0, 0, 0, layer.channels - x.shape[1]))
             case Residual():

@@ -55,3 +55,39 @@ def test_images_and_paddings_that_do_not_fit_are_refused():
     for wrong in ("size=0", "size=1.5"):
         with pytest.raises(ValueError, match="size"):
             make_augmentation(f"crop24:{wrong}")
+
+
+@pytest.mark.parametrize("dark", [0.0, -0.5])  # of pixels, and after a normalisation
+def test_jitter_shifts_each_image_on_a_border_as_dark_as_its_darkest_pixel(dark):
+    x = numbered(side=8)
+    x[:, 3, 3] = dark
+    shifted = make_augmentation("jitter").augment(x, np.random.default_rng(0))
+    assert shifted.shape == x.shape and shifted.dtype == x.dtype
+    seen = set()
+    for image, moved in zip(x, shifted, strict=True):
+        framed = np.pad(image, ((2, 2), (2, 2), (0, 0)), constant_values=dark)  # as if padded before the normalisation
+        found = [
+            (top, left)
+            for top in range(5)
+            for left in range(5)
+            if np.array_equal(moved, framed[top : top + 8, left : left + 8])
+        ]
+        seen.update(found)
+        assert len(found) == 1
+    assert len(seen) == 25  # -2 to 2 in each direction: 500 draws
+
+
+def test_jitter_flips_on_request_and_leaves_images_unchanged_in_evaluation():
+    x = numbered(n=200)
+    jitter = make_augmentation("jitter:pixels=1,flip=true")
+    rising = np.diff(jitter.augment(x, np.random.default_rng(0))[:, 4, 2:6, 0], axis=1) > 0
+    assert 0.3 < rising.all(axis=1).mean() < 0.7 and (~rising).all(axis=1).any()
+    np.testing.assert_array_equal(jitter.centre_crop(x), x)
+
+
+def test_a_jitter_beyond_the_image_is_refused():
+    with pytest.raises(ValueError, match=r"a shift by 8 pixels .* images of 8 x 8 x 1: .* must be below 8"):
+        make_augmentation("jitter:pixels=8").shape((8, 8, 1))
+    for wrong, error in ((0, ValueError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="pixels"):
+            mf.data.Jitter(pixels=wrong)

@@ -31,7 +31,7 @@ from minifa import Conv2d, Flatten, Linear, Network, ReLU, Residual, Tanh, cli, 
 from minifa.data import DataFileError
 from minifa.experiments import Experiment, Result, run_folder
 from minifa.figures import style
-from minifa.testing.examples import ALL_RULES, batch, network_for, small_convnet
+from minifa.testing.examples import ALL_RULES, VECTOR_RULES, batch, network_for, small_convnet
 from minifa.training import History
 
 CE = mf.SoftmaxCrossEntropy()
@@ -680,7 +680,12 @@ def test_the_matrices_of_every_rule_are_in_its_picture(description):
         assert layer.name.rsplit(".", 1)[-1] in drawn
     by_target: dict[str, list[str]] = {}
     for key in rule.B:
-        by_target.setdefault(key.partition("<-")[0], []).append(key)
+        if "/" not in key:
+            by_target.setdefault(key.partition("<-")[0], []).append(key)
+            continue
+        layer, module = key.split("/")  # "relu1   $A$ 64 × 64, $C$ 3 × 64"
+        line = next(line for line in drawn.split("\n") if line.startswith(f"{layer.rsplit('.', 1)[-1]}   "))
+        assert f"${module}$ {' × '.join(map(str, rule.B[key].shape))}" in line
     for target, keys in by_target.items():
         size = " × ".join(map(str, rule.B[keys[0]].shape))
         if rule.B_corresponds_to_W:
@@ -840,6 +845,7 @@ ERRORS = {"network", "deltas", "angles"}
         ("fwdtp", CURVES | ERRORS | LAYERWISE),
         ("dfa", CURVES | ERRORS | LAYERWISE - {"signs-linear2"}),
         ("bp", {"training", "network"} | LAYERWISE - {"signs-linear2"}),  # B is W, and the errors are equal
+        ("synthetic", CURVES | ERRORS | LAYERWISE - {"signs-linear2"}),  # B is W, and the errors differ
         ("pepita", {"training", "network"} | LAYERWISE - {"signs-linear2"}),
         ("weight_perturbation", {"training", "network"} | LAYERWISE - {"signs-linear2"}),
     ],
@@ -909,7 +915,10 @@ def test_a_comparison_draws_its_rules_side_by_side(tmp_path, capsys):
 @pytest.mark.parametrize(
     "rules, pictures",
     [
-        (list(mf.rules.RULES), ["comparison", "learning", "alignment"]),  # the comparison is the survey
+        (
+            [name for name in mf.rules.RULES if name not in VECTOR_RULES],
+            ["comparison", "learning", "alignment"],
+        ),  # the comparison is the survey
         (["node_perturbation"], ["comparison", "learning", "survey"]),  # it sends no error, so it has no angle
     ],
     ids=["many", "without angles"],

@@ -77,6 +77,8 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: mf.LayerNorm((2, 3)),
         lambda: mf.LayerNorm(3, bias="no"),
         lambda: mf.GroupNorm(2, 5),
+        lambda: mf.DivisiveNorm(2, 5),
+        lambda: mf.DivisiveNorm(2, 4, power=-1),
         lambda: mf.GELU("erf"),
         lambda: mf.ELU(INF),
         lambda: mf.Softplus(0),
@@ -91,7 +93,13 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: mf.LocalResponseNorm(3, beta=-1),
         lambda: mf.LocalResponseNorm(3, k="c"),
         lambda: mf.LocalResponseNorm(3, k=INF),
+        lambda: mf.UnitLength(0),
         lambda: mf.PadChannels(0),
+        lambda: mf.Vectors(0),
+        lambda: mf.VectorLinear(4, 2, "three"),
+        lambda: mf.VectorLinear(3, 2, 4, init="onoff"),
+        lambda: mf.Gate(2.5, 3),
+        lambda: Linear(3, 5, init="onoff_input"),
         lambda: Residual([]),
         lambda: Residual(7),
         lambda: Residual([ReLU()], 7),
@@ -111,6 +119,9 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: forward(mf.GlobalAvgPool(), 9),
         lambda: forward(mf.LocalResponseNorm(3)),
         lambda: forward(mf.PadChannels(2), 2, 2, 3),
+        lambda: forward(mf.Vectors(3), 7),
+        lambda: forward(mf.VectorLinear(4, 2, 3), 12),
+        lambda: forward(mf.Gate(4, 3), 4, 3),
         lambda: forward(Residual([Linear(3, 2)]), 3),
         lambda: Network([Linear(3, 2, name="first"), Linear(3, 2)]),
         lambda: ReLU().forward([[1.0]], Pass()),
@@ -243,6 +254,9 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: attached("pepita", Conv2d(1, 2, 2), ReLU(), Flatten(), Linear(8, 2)),
         lambda: attached("dfa:recompute=true", Linear(4, 5), Tanh(), Residual([Linear(5, 5)]), shape=(4,)),
         lambda: attached("node_perturbation", Linear(4, 4), BatchNorm(4), ReLU(), Linear(4, 2)),
+        lambda: attached("forward_forward", Linear(4, 4), BatchNorm(4), ReLU(), Linear(4, 2)),
+        lambda: attached("forward_forward", Linear(4, 4), ReLU(), Linear(4, 4), ReLU(), Linear(4, 2)),
+        lambda: attached("forward_forward", Linear(4, 4), ReLU(), Linear(4, 5)),
     ],
 }
 
@@ -262,7 +276,8 @@ def equations() -> dict[str, Any]:
         net.freeze("batchnorm1")
         texts["batchnorm1, frozen"] = net["batchnorm1"].error_equation
         others = (mf.GELU(), mf.GELU("tanh"), mf.ELU(), mf.SiLU(), mf.Softplus(), mf.LayerNorm(2), mf.GroupNorm(1, 2))
-        others = (*others, mf.LayerNorm(2, bias=False), BatchNorm(2, affine=False))
+        others = (*others, mf.LayerNorm(2, bias=False), BatchNorm(2, affine=False), mf.DivisiveNorm(1, 2))
+        others = (*others, mf.UnitLength())
         grouped = Conv2d(4, 6, 3, groups=2)
         texts["groups"] = [grouped.equation, grouped.gradient_equation, grouped.error_equation]
         texts["others"] = [[str(layer), layer.equation, layer.error_equation] for layer in others]

@@ -136,6 +136,13 @@ def test_rates_are_given_by_rule_stored_or_announced():
     assert rows[0]["lr"] == 0.001  # of the shipped grid
 
 
+def test_targets_are_measured_on_request():
+    compared = compare(["bp"], lr=0.1, targets=True)
+    assert all(result.experiment.targets for result in compared.results)
+    assert any(key.endswith(".target_size") for key in compared.results[0].history[-1])
+    assert mf.figures.target_curves(compared.results)
+
+
 # --- what is shown ----------------------------------------------------------------------------------------------------
 
 

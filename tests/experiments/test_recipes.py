@@ -221,7 +221,7 @@ def test_every_shipped_recipe_is_valid_and_fits_its_data(name):
         made = data.load("lillicrap") if row.experiment.data == "lillicrap" else stand_in(shapes[row.experiment.data])
         net, rule, _, _ = experiments.build(row.experiment, made)
         assert net.output_shape == (10,)
-        assert rule.name == row.experiment.rule.partition(":")[0]
+        assert rule.name == row.experiment.stages()[0].rule.partition(":")[0]
 
 
 def stand_in(shape):

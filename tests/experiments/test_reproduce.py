@@ -390,6 +390,7 @@ def test_all_tables_are_listed(capsys):
     assert all(name in out for name in recipes.shipped())
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent to a group of processes, which Windows does otherwise")
 def test_after_ctrl_c_the_same_command_resumes_to_the_same_numbers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

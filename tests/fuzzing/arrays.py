@@ -20,7 +20,7 @@ import minifa as mf
 from fuzzing import Case, MakeCase
 from minifa import data, figures, losses, metrics, models, optim, rules, target_metrics, tracing, training, weights
 from minifa.rules.base import Rule
-from minifa.testing.examples import GEOMETRIES
+from minifa.testing.examples import GEOMETRIES, model_for
 
 CUPY = standin.make_cupy()
 REFUSALS = (ValueError, TypeError, RuntimeError, KeyError, OSError)
@@ -110,6 +110,8 @@ GIVEN: dict[str, Callable[[Objects], Any]] = {
     "matrix": lambda w: np.ones((3, 2), "f4"),
     "W": lambda w: np.arange(6, dtype="f4").reshape(3, 2) - 2,
     "B": lambda w: np.arange(6, dtype="f4").reshape(3, 2) - 3,
+    **{name: lambda w: np.eye(6, dtype="f4") for name in ("K", "L", "G")},
+    "z": lambda w: w.x,
     "a": lambda w: w.output,
     "b": lambda w: w.target,
     "array": lambda w: w.x,
@@ -124,7 +126,10 @@ GIVEN: dict[str, Callable[[Objects], Any]] = {
 EXAMPLES = ("train", "examples", "validation")  # of which x and y are replaced
 STATES = ("state",)  # of which one array is replaced
 
-MODULES = (mf, data, losses, metrics, models, optim, rules, target_metrics, tracing, training, weights, figures)
+MODULES = (
+    *(mf, data, mf.kernels, losses, metrics, models, optim, rules, target_metrics, tracing, training, weights),
+    figures,
+)
 ARRAYS = ("Array", "NDArray", "Images", "Host", "Examples")
 
 
@@ -197,6 +202,9 @@ def _layer(cls: type) -> Receiver | None:
 
 def _rule(cls: Any) -> Receiver:
     def receiver(objects: Objects, random: Random) -> Any:
+        model, options = model_for(cls.name)
+        if (model, options) != ("mlp", {}):
+            objects.net = mf.Network(mf.models.MODELS[model]((4,), 2, hidden=(2,), **options), seed=0)
         objects.rule = cls(seed=0).attach(objects.net)
         return objects.rule
 
@@ -237,6 +245,8 @@ def receiver_of(cls: Any) -> Receiver | None:
         return _optimizer(cls) if cls.name else None
     if issubclass(cls, losses.Loss):
         return (lambda objects, random: cls()) if cls.name else None
+    if issubclass(cls, mf.kernels.Kernel):
+        return (lambda objects, random: cls()) if cls is not mf.kernels.Kernel else None
     known: dict[Any, Receiver] = {
         mf.Network: _network,
         mf.Trainer: _trainer,
@@ -262,7 +272,7 @@ def unfit() -> list[str]:
 BASES = (
     *(mf.Layer, mf.Weighted, Rule, optim.Optimizer, losses.Loss, mf.Pass, mf.Trace, mf.Moment, mf.data.Dataset),
     *(training.Callback, training.ProgressBar, training.RecordAlignment, training.RecordTargets),
-    training.History,
+    *(training.History, mf.kernels.Kernel),
 )
 
 

@@ -417,7 +417,7 @@ class Recorder(Dropout):
         return y
 
 
-TWO_PASSES = ["pepita", "pepita:output=second", "node_perturbation", "weight_perturbation"]
+TWO_PASSES = ["pepita", "pepita:output=second", "node_perturbation", "weight_perturbation", "perturbed_feedback"]
 
 
 @pytest.mark.parametrize("description", TWO_PASSES)

@@ -189,6 +189,8 @@ GIVEN: dict[str, Give] = {
     "array": lambda w: w.x,
     "a": lambda w: w.output,
     "b": lambda w: w.target,
+    **{name: lambda w: np.eye(6, dtype="f4") for name in ("K", "L", "G")},
+    "z": lambda w: w.x,
     "W": lambda w: np.ones((3, 2), "f4"),
     "B": lambda w: np.ones((3, 2), "f4"),
     "matrix": lambda w: np.ones((3, 2), "f4"),
@@ -210,6 +212,7 @@ GIVEN: dict[str, Give] = {
     "features": lambda w: 4,
     "in_features": lambda w: 4,
     "out_features": lambda w: 3,
+    "dimension": lambda w: 3,
     "in_channels": lambda w: 2,
     "out_channels": lambda w: 3,
     "channels": lambda w: 4,
@@ -288,6 +291,8 @@ GIVEN: dict[str, Give] = {
     "data.augment.make_augmentation.description": lambda w: "crop_flip",
     "data.augment.Augmentation.size": lambda w: None,
     "data.augment.Augmentation.shape.shape": lambda w: (6, 6, 2),
+    "data.augment.Jitter.shape.shape": lambda w: (6, 6, 2),
+    "kernels.make.description": lambda w: "cosine",
     "schedules.make.description": lambda w: "cosine:epochs=3",
     "schedules.step_decay.size": lambda w: 2,
     "schedules.describe.schedule": lambda w: mf.schedules.cosine(3),
@@ -322,6 +327,7 @@ GIVEN: dict[str, Give] = {
     "data.base.Dataset.hold_out.fraction": lambda w: 0.5,
     "layers.weighted.Weighted.W.value": lambda w: np.ones((4, 3), "f4"),
     "layers.weighted.Weighted.b.value": lambda w: np.ones(3, "f4"),
+    "layers.vectors.Gate.t.value": lambda w: np.ones((2, 5), "f4"),
     **{
         f"layers.batch_norm.BatchNorm.{name}.value": lambda w: np.ones(4, "f4")
         for name in ("running_mean", "running_var")
@@ -380,6 +386,8 @@ GIVEN: dict[str, Give] = {
     "weights.from_torch.state": lambda w: weights.to_torch(w.net),
     "weights.match.state": lambda w: weights.to_torch(w.net),
     "models.dense.mlp.hidden": lambda w: (5,),
+    "models.vectors.vector_mlp.hidden": lambda w: (4,),
+    "models.vectors.vector_mlp.signs": lambda w: "mixed",
     "network.Network.input_shape": lambda w: None,
     "initialisers.find.init": lambda w: "he_normal",
     "initialisers.Initialiser.family": lambda w: initialisers.gaussian,
@@ -427,7 +435,10 @@ OWNERS: dict[str, Give] = {
     "Layer": lambda w: mf.Linear(4, 3),
     "Weighted": lambda w: mf.Linear(4, 3),
     "Augmentation": lambda w: mf.data.Augmentation(padding=1),
+    "Jitter": lambda w: mf.data.Jitter(pixels=1),
     "SaveCheckpoints": lambda w: checkpoints.SaveCheckpoints(w.folder),
+    **{name: lambda w: mf.kernels.Cosine() for name in ("Kernel", "Cosine")},
+    "Gaussian": lambda w: mf.kernels.Gaussian(),
     "WriteLogs": lambda w: logs.WriteLogs(w.folder),
 }
 

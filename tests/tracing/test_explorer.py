@@ -17,6 +17,7 @@ import minifa as mf
 from minifa import cli, data, models, rules
 from minifa.data.base import Dataset, Examples
 from minifa.experiments import Experiment, build
+from minifa.testing.examples import model_for
 from minifa.tracing import explorer, stepper
 
 RULES = ["bp", "fa", "usf", "dfa"]
@@ -200,10 +201,24 @@ def test_a_diverging_run_ends_at_the_divergence():
     assert all(np.isfinite(one["loss"]) for one in content["runs"]["fa"])
 
 
-def test_every_rule_has_a_page():
-    page = explorer.explore(replace(TINY, lr=0.1), data.load("xor"), list(rules.RULES), train_updates=2)
+def test_the_rules_have_pages_on_the_networks_that_they_accept():
+    """Those of `TINY` together on one page."""
+    pages: dict[tuple[str, str], list[str]] = {}
+    for name in rules.RULES:
+        model, options = model_for(name)
+        pages.setdefault((model, str(options)), []).append(name)
+    assert len(pages) == 4
+    for names in pages.values():
+        model, options = model_for(names[0])
+        of_tiny = (model, options) == ("mlp", {})
+        experiment = TINY if of_tiny else replace(TINY, model=model, model_options={"hidden": (4, 2), **options})
+        some = data.load("digits" if "forward_forward" in names else "xor")  # its labels take one input for each class
+        check_films(explorer.explore(replace(experiment, lr=0.1), some, names, train_updates=2), names)
+
+
+def check_films(page, names):
     content, _ = content_of(page)
-    assert list(content["films"]) == list(content["runs"]) == list(rules.RULES)
+    assert list(content["films"]) == list(content["runs"]) == names
 
 
 # Properties that the page must not have

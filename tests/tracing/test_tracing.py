@@ -191,6 +191,27 @@ def test_noise_is_traced_in_every_layer(float64):
         np.testing.assert_array_equal(moment.terms["y_shaken"], moment.terms["y"] + moment.terms["xi"])
 
 
+def test_the_noise_of_perturbed_feedback_is_traced_after_the_backward_pass(float64):
+    trace = mf.trace(*tiny("perturbed_feedback"))
+    kinds = [m.kind for m in trace]
+    (noise,) = [m for m in trace if m.kind == "noise"]
+    assert noise.layer == "linear2" and noise.why.startswith("The noise on the input, times W.")
+    assert kinds.index("carry") < kinds.index("noise") < kinds.index("feedback_update")
+    update = trace[kinds.index("feedback_update")]
+    assert update.title == "Update of linear2.B by the rule" and update.terms["rate"] == 0.1
+
+
+def test_the_update_of_a_module_is_traced_by_the_symbols_of_its_equation(float64):
+    trace = mf.trace(*tiny("synthetic"))
+    updates = [m for m in trace if m.kind == "feedback_update"]
+    assert [m.title for m in updates] == [f"Update of tanh1.{symbol} by the optimizer" for symbol in "ACc"]
+    for moment, symbol in zip(updates, "ACc", strict=True):
+        assert (
+            moment.equation == f"{symbol}_new = {symbol} - lr * d{symbol}" and check_equation(moment, sum_over=0) == 1
+        )
+        assert f"tanh1.{symbol}" in trace[0].arrays and moment.new == (f"tanh1.{symbol}",)
+
+
 def test_an_array_is_none_until_it_is_computed_and_then_stays(float64):
     trace = mf.trace(*tiny("fa"))
     names = set(trace[0].arrays)
@@ -381,6 +402,14 @@ def test_response_normalisation_appears_in_its_equations(float64, monkeypatch):
     assert [(m.kind, check_equation(m, sum_over=0)) for m in moments] == [("forward", 2), ("backward", 1)]
 
 
+def test_divisive_normalisation_appears_in_its_equations(float64):
+    layers = [mf.Linear(3, 4), mf.DivisiveNorm(1, 4), mf.Linear(4, 2)]
+    (forward,) = (m for m in mf.trace(*tiny("bp", layers=layers)) if m.layer == "divisivenorm1" and m.kind == "forward")
+    c, v, p, y = (np.asarray(forward.terms[key]) for key in ("c", "v", "p", "y"))
+    np.testing.assert_allclose(v[:, 0], (c * c).mean(axis=1) + forward.terms["delta"] / forward.terms["n"])
+    np.testing.assert_allclose(y, c / v**p)
+
+
 @pytest.mark.parametrize("description", ["bp", "fa", "dfa", "pepita", "pepita:output=second"])
 def test_an_error_and_its_angle_belong_to_the_moment_that_sent_it(description, engine):
     """Also at the fork of a block: the error that its shortcut received is not the error that its body sent."""
@@ -417,7 +446,11 @@ def test_user_attributes_of_an_object_are_kept(float64):
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("description", ["dfa", "sdfa", "drtp", "dense", "direct_kolen_pollack", "pepita"])
+@pytest.mark.parametrize(
+    "description",
+    ["dfa", "sdfa", "drtp", "dense", "direct_kolen_pollack", "pepita", "synthetic:init=he_normal"]
+    + ["synthetic:condition=false,init=he_normal"],
+)
 def test_teaching_equations_hold(description, float64):
     layers = [mf.Linear(3, 4), mf.Tanh(), mf.Linear(4, 4), mf.Tanh(), mf.Linear(4, 2)]
     taught = [m for m in mf.trace(*tiny(description, layers=layers)) if m.kind == "teach"]
