@@ -3,9 +3,9 @@
 #
 # **A hidden layer can have a loss of its own: it predicts the labels from its own activity, or makes the activities of
 # examples of one class similar. Then no error has to come from the layers above, and depth costs little. With eight
-# hidden layers three such rules reach 0.96 to 0.98 on the digits, where backpropagation reaches 0.96. Feedback alignment
-# and direct feedback alignment, whose errors come from the output, are no better there than a network whose hidden
-# layers do not learn at all.**
+# hidden layers three such rules reach 0.96 to 0.98 on the digits, where backpropagation reaches 0.96. Feedback
+# alignment and direct feedback alignment, whose errors come from the output, are no better there than a network whose
+# hidden layers do not learn at all.**
 #
 # You need feedback alignment (tutorial 03) and direct feedback (08). The rule is `local`, from "Training neural
 # networks with local error signals" (Nokland & Eidnes 2019).
@@ -181,9 +181,9 @@ _ = ax.axvspan(0.5, 4.5, color=BLUE, alpha=0.06)
 # %% [markdown]
 # The answer is (c). `predsim`, `sim` and `pred` are not behind backpropagation (with 360 test digits and three seeds, a
 # difference below 0.03 says little). There are eight layers, and no error has passed one of them. A fixed $M$ costs
-# several percent. Direct feedback alignment depends on the seed here, and feedback alignment has hardly learned: without
-# batch norm their random matrices are of little use through so many layers, and on average both are behind `shallow`,
-# whose hidden layers stay as they were drawn.
+# several percent. Direct feedback alignment depends on the seed here, and feedback alignment has hardly learned:
+# without batch norm their random matrices are of little use through so many layers, and on average both are behind
+# `shallow`, whose hidden layers stay as they were drawn.
 #
 # This is one small task. On CIFAR-10 the authors report 5.6 % errors for `predsim` in a convolutional network and 6.0 %
 # for backpropagation, but 8.4 % for `pred` and 7.2 % for `sim`: there one of the two losses is not enough.
@@ -297,8 +297,8 @@ _ = ax.legend(ncols=5, fontsize=9, loc="lower left")
 # %% [markdown]
 # The answer is (b). In the trained networks the local errors are about as far from backpropagation's as those of
 # feedback alignment, and yet these networks have learned. A layer with a loss of its own goes down that loss, and not
-# down the network's. For feedback alignment, whose error stands for the true one, the angle tells whether the rule works
-# (tutorial 03). For a rule with another objective it does not.
+# down the network's. For feedback alignment, whose error stands for the true one, the angle tells whether the rule
+# works (tutorial 03). For a rule with another objective it does not.
 #
 # ## What it takes
 #
