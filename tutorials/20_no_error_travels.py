@@ -2,15 +2,17 @@
 # # 20 · No error travels
 #
 # **A hidden layer can have a loss of its own: it predicts the labels from its own activity, or makes the activities of
-# examples of one class similar. Then no error has to come from the layers above, and depth costs little: with eight
-# hidden layers such rules reach LOCALS on the digits, where backpropagation reaches BPNUM, and feedback alignment
-# and direct feedback alignment, whose errors come from the output, end at FANUM and DFANUM.**
+# examples of one class similar. Then no error has to come from the layers above, and depth costs little. With eight
+# hidden layers three such rules reach 0.96 to 0.98 on the digits, where backpropagation reaches 0.96. Feedback
+# alignment and direct feedback alignment, whose errors come from the output, are no better there than a network whose
+# hidden layers do not learn at all.**
 #
 # You need feedback alignment (tutorial 03) and direct feedback (08). The rule is `local`, from "Training neural
 # networks with local error signals" (Nokland & Eidnes 2019).
 #
-# **In the explorer:** `minifa explore --rules local,local:loss=sim -o page.html`, then open a moment with the title
-# "Teaching signal of relu2". In the terminal, a step of a smaller network (2-4-2): `minifa step --rule local`.
+# **A local error in the explorer:** `minifa explore --rules local,local:loss=sim -o page.html`, then open
+# `page.html#step/local/11` ("Teaching signal of relu2"). In the terminal, a step of a smaller network (2-4-2):
+# `minifa step --rule local`.
 
 # %%
 import matplotlib.pyplot as plt
@@ -53,7 +55,7 @@ def network(seed=0, depth=DEPTH):
 #
 # **Similarity matching** (`loss=sim`). $S$ has the similarity of every two examples of the batch, the cosine of their
 # activities after the mean of each example has been subtracted; $T$ is the same for the labels. The loss is the mean of
-# the $n^2$ entries of $(S - T)^2$, and $\delta$ its derivative by $h$. There are no heads, and nothing to learn but $W$.
+# the $n^2$ entries of $(S - T)^2$, and $\delta$ its derivative by $h$. There is no head, and nothing learns but $W$.
 #
 # The default, `predsim`, is $(1 - \beta)$ times the first plus $\beta$ times the second, with $\beta = 0.99$.
 #
@@ -121,23 +123,25 @@ for description in ("local:loss=pred", "local:loss=pred,heads=fixed", "local:los
 # with `minifa tune` on held-out digits, for each rule its own (rates half a decade apart, seeds 100 to 104); the three
 # seeds here were not part of it.
 #
-# > **Predict, then run.** Nothing tells the lower layers what the upper ones need: each one is greedy. Where will
-# > `local:loss=pred` end after 15 epochs? (a) Near `shallow`: the lower layers spoil what the upper ones need. (b) Between
-# > `dfa` and `fa`, like other rules without the true error. (c) Within a few percent of backpropagation.
+# > **Predict, then run.** Nothing tells the lower layers what the upper ones need: each layer is greedy. Where will
+# > `local:loss=pred` end after 15 epochs? (a) Near `shallow`: the lower layers spoil what the upper ones need. (b)
+# > Between `dfa` and `fa`, like other rules without the true error. (c) Within a few percent of backpropagation.
 
 # %%
 RATES = {
     "bp": 0.003,
-    "local": 0.001,
-    "local:loss=sim": 0.001,
-    "local:loss=pred": 0.003,
-    "local:loss=pred,heads=fixed": 0.001,
+    "local": 0.01,
+    "local:loss=sim": 0.003,
+    "local:loss=pred": 0.03,
+    "local:loss=pred,heads=fixed": 0.01,
     "dfa": 0.01,
     "fa": 0.003,
     "shallow": 0.1,
 }
-LABELS = dict(zip(RATES, ["bp", "predsim", "sim", "pred", "pred, fixed M", "dfa", "fa", "shallow"], strict=True))
-COLOURS = dict(zip(RATES, [GREY, BLUE, GREEN, ORANGE, PINK, "#56b4e9", "#b07d00", "#999999"], strict=True))
+NAMES = ("bp", "predsim", "sim", "pred", "pred, fixed M", "dfa", "fa", "shallow")
+LABELS = dict(zip(RATES, NAMES, strict=True))
+OTHERS = "#56b4e9", "#b07d00", "#999999"
+COLOURS = dict(zip(RATES, (GREY, BLUE, GREEN, ORANGE, PINK, *OTHERS), strict=True))
 
 
 def train(description, seed, epochs=15):
@@ -160,19 +164,29 @@ for name, scores in accuracy.items():
         *(f"{score:.3f}" for score in scores),
         f"  mean {np.mean(scores):.3f}",
     )
+three = ("local", "local:loss=sim", "local:loss=pred")
+assert min(np.mean(accuracy[name]) for name in three) > 0.92
+assert max(np.mean(accuracy[name]) for name in ("dfa", "fa", "shallow")) < 0.8
 
 # %% [figure]
 fig, ax = plt.subplots(figsize=(9, 3), layout="constrained")
 for i, (name, scores) in enumerate(accuracy.items()):
     ax.bar(i, np.mean(scores), 0.7, color=COLOURS[name], alpha=0.45)
     ax.plot([i] * 3, scores, "o", color=COLOURS[name], markersize=5)
-    ax.text(i, np.mean(scores) + 0.045, f"{np.mean(scores):.3f}", ha="center")
+    ax.text(i, max(scores) + 0.04, f"{np.mean(scores):.3f}", ha="center")
 ax.set(xticks=range(8), xticklabels=LABELS.values(), ylim=(0, 1.12))
 ax.set(ylabel="test accuracy", title="Eight hidden layers, 15 epochs, three seeds")
 _ = ax.axvspan(0.5, 4.5, color=BLUE, alpha=0.06)
 
 # %% [markdown]
-# The answer is (c). ANSWER
+# The answer is (c). `predsim`, `sim` and `pred` are not behind backpropagation (with 360 test digits and three seeds, a
+# difference below 0.03 says little). There are eight layers, and no error has passed one of them. A fixed $M$ costs
+# several percent. Direct feedback alignment depends on the seed here, and feedback alignment has hardly learned:
+# without batch norm their random matrices are of little use through so many layers, and on average both are behind
+# `shallow`, whose hidden layers stay as they were drawn.
+#
+# This is one small task. On CIFAR-10 the authors report 5.6 % errors for `predsim` in a convolutional network and 6.0 %
+# for backpropagation, but 8.4 % for `pred` and 7.2 % for `sim`: there one of the two losses is not enough.
 #
 # ## What each layer knows
 #
@@ -203,7 +217,10 @@ for column, name in zip(axes.T, ("local", "local:loss=pred"), strict=True):
 _ = axes[1, 1].legend(ncols=2, fontsize=8, loc="lower right")
 
 # %% [markdown]
-# LOCALTEXT
+# In the first epochs the lower layers are ahead: they see the image, and the upper ones see activities that still
+# change below them. Under `predsim` this order is soon reversed: the first layer has the largest loss, and each of the
+# next ones starts from classes that are already separated. Nobody has told the lower layers to prepare for that. Under
+# `pred` the upper layers stay behind for longer, and at this high rate their losses jump when the layers below change.
 #
 # ## The similarities
 #
@@ -221,7 +238,8 @@ for row, net, title in zip(
     for ax, layer in zip(row, shown, strict=False):
         S = similarities(listen.outputs[layer])
         image = ax.imshow(S, vmin=-1, vmax=1, cmap="RdBu_r")
-        ax.set_title(f"S of {layer}, {title}\nloss {((S - T) ** 2).mean():.2f}", fontsize=9)
+        value = ((S - T) ** 2).mean()
+        ax.set_title(f"S of {layer}, {title}\nloss {value:.3f}", fontsize=9)
     row[3].imshow(T, vmin=-1, vmax=1, cmap="RdBu_r")
     row[3].set_title("T, of the labels", fontsize=9)
 for ax in axes.flat:
@@ -229,52 +247,68 @@ for ax in axes.flat:
 _ = fig.colorbar(image, ax=axes, label="similarity")
 
 # %% [markdown]
-# SIMTEXT
+# Before training, depth makes all examples alike: in the eighth layer every pair has a similarity near 1. This is what
+# the loss of the untrained network shows, too: it grows from layer to layer. After training each layer shows the
+# classes, the first one with exceptions, the eighth almost without.
 #
 # ## Is it the gradient in disguise?
 #
 # > **Predict, then run.** In the networks trained above, take the error that a rule gives to a layer, and the error
-# > that backpropagation would give to the same layer. Is the local error of a *lower* layer close to backpropagation's?
+# > that backpropagation would give to the same layer. Is the local error close to backpropagation's?
 # > (a) Yes, within 30 degrees: otherwise the network could not learn. (b) No: it is not much closer than chance, 90
-# > degrees.
+# > degrees. (c) Only in the lower layers, which have the most to prepare for others.
+
 
 # %%
+def steps(net, rule):
+    """The step h - t of each hidden layer under this rule, n times its error."""
+    rule.gradients(net, x, y, loss)
+    h, t = rule.activities, rule.targets
+    return [h[layer] - t[layer] for layer in hidden]
+
+
 angles = {}  # mean over the examples, then (3 seeds, 8 layers)
 for name in ("local", "local:loss=sim", "local:loss=pred", "dfa", "fa"):
-    angles[name] = []
-    for trainer in trained[name]:
-        steps = []
-        for rule in (trainer.rule, mf.rules.BP().attach(trainer.net)):
-            rule.gradients(trainer.net, x, y, loss)
-            steps.append([rule.activities[layer] - rule.targets[layer] for layer in hidden])
-        angles[name].append(
-            [float(mf.metrics.mean_angle(own, bp)) for own, bp in zip(*steps, strict=True)]
-        )
-    angles[name] = np.array(angles[name])
-    print(f"{LABELS[name]:14}", *(f"{angle:3.0f}°" for angle in angles[name].mean(axis=0)))
+    angles[name] = np.zeros((3, DEPTH))
+    for i, trainer in enumerate(trained[name]):
+        net = trainer.net
+        both = steps(net, trainer.rule), steps(net, mf.rules.BP().attach(net))
+        angles[name][i] = [
+            float(mf.metrics.mean_angle(own, bp)) for own, bp in zip(*both, strict=True)
+        ]
+    means = (f"{angle:3.0f}°" for angle in angles[name].mean(axis=0))
+    print(f"{LABELS[name]:14}", *means)
+assert all(some.mean() > 70 for some in angles.values())
 
 # %% [figure]
 fig, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
-for (name, values), marker in zip(angles.items(), mf.figures.MARKERS, strict=False):
-    ax.plot(range(1, 9), values.mean(axis=0), marker=marker, color=COLOURS[name], label=LABELS[name])
-    ax.fill_between(range(1, 9), values.min(axis=0), values.max(axis=0), color=COLOURS[name], alpha=0.15)
+layers = range(1, DEPTH + 1)
+for (name, some), marker in zip(angles.items(), mf.figures.MARKERS, strict=False):
+    ends = some.min(axis=0), some.max(axis=0)
+    ax.plot(
+        layers, some.mean(axis=0), f"-{marker}", color=COLOURS[name], label=LABELS[name]
+    )
+    ax.fill_between(layers, *ends, color=COLOURS[name], alpha=0.15)
 ax.axhline(90, color=GREY, linewidth=1, linestyle=":")
-ax.set(xlabel="hidden layer", ylabel="angle to backpropagation (degrees)", ylim=(0, 120))
-ax.set_title("Errors of each rule in the networks that it has trained")
-_ = ax.legend(ncols=3, fontsize=9)
+ax.set(xlabel="hidden layer", ylabel="angle (degrees)", ylim=(0, 120))
+ax.set_title("Angle of errors to backpropagation's, after training by each rule")
+_ = ax.legend(ncols=5, fontsize=9, loc="lower left")
 
 # %% [markdown]
-# ANGLETEXT
+# The answer is (b). In the trained networks the local errors are about as far from backpropagation's as those of
+# feedback alignment, and yet these networks have learned. A layer with a loss of its own goes down that loss, and not
+# down the network's. For feedback alignment, whose error stands for the true one, the angle tells whether the rule
+# works (tutorial 03). For a rule with another objective it does not.
 #
 # ## What it takes
 #
-# | rule | what a hidden layer waits for | what is sent to it | what it keeps besides $W$ |
+# | rule | a hidden layer waits for | it is sent | it has besides $W$ |
 # |---|---|---|---|
-# | backpropagation | the whole forward and backward pass above it | the error of the layer above, through $W^\top$ | its activity, until the error arrives |
-# | `fa` | the same | the error of the layer above, through a random $B$ | the same, and $B$ (64 x 64) |
-# | `dfa` | the forward pass to the output | the output's error, ten numbers | its activity, and $F$ (64 x 10) |
-# | `pred` | nothing | the label | $H$ (64 x 10) and $c$; with fixed heads $M$, too |
-# | `sim` | nothing | the labels of a batch | the activities of a batch: all pairs are compared |
+# | `bp` | all layers above, up and down | the error of the layer above, through $W^\top$ | |
+# | `fa` | all layers above, up and down | the error of the layer above, through $B$ | $B$ (64 x 64), fixed |
+# | `dfa` | all layers above, up | the output's error, ten numbers | $F$ (64 x 10), fixed |
+# | `pred` | nothing | the label | $H$ (64 x 10) and $c$, learned; perhaps $M$, fixed |
+# | `sim` | nothing | the labels of a batch | the activities of a batch, compared in pairs |
 #
 # So locality has a price. The label, or the target, must be known at every layer. With learned heads $H$ is used in
 # both directions, the transport of a weight that feedback alignment wants to avoid, although only inside of a layer;
@@ -287,7 +321,13 @@ _ = ax.legend(ncols=3, fontsize=9)
 #
 # ## Summary
 #
-# SUMMARY
+# - With a loss in each layer nothing has to be carried back. `pred` is a small network of one layer and its read-out,
+#   `sim` needs no read-out; the default combines them.
+# - Eight layers without batch norm learned the digits about as well as with backpropagation, at rates searched for each
+#   rule. `fa` and `dfa` did not.
+# - The local errors are far from the gradient of the network's loss, and need not be near it.
+# - With one hidden layer `pred` can be backpropagation exactly, and with fixed heads feedback alignment (exercise 1).
+# - The price: labels at every layer, and a head or the comparison of examples.
 #
 # ## Exercises
 #
@@ -298,7 +338,8 @@ _ = ax.legend(ncols=3, fontsize=9)
 
 # %%
 nets = [network(depth=1) for _ in range(2)]
-local, bp = (mf.rules.make(name).attach(net) for name, net in zip(("local:loss=pred", "bp"), nets, strict=True))
+local = mf.rules.make("local:loss=pred").attach(nets[0])
+bp = mf.rules.BP().attach(nets[1])
 
 H, c = ..., ...  # from nets[0]
 
@@ -313,8 +354,8 @@ else:
         for _ in range(50):
             rule.gradients(net, x, y, loss)
             optimizer.step(net, rule)
-    states = [net.state() for net in nets]
-    difference = max(np.abs(states[0][name] - states[1][name]).max() for name in states[0])
+    ends = zip(nets[0].state().values(), nets[1].state().values(), strict=True)
+    difference = max(np.abs(one - other).max() for one, other in ends)
     print(f"largest difference after 50 updates: {difference:.0e}")
     assert difference == 0, "not equal to backpropagation"
     print("right")
@@ -331,9 +372,9 @@ else:
 # </details>
 #
 # **2. The error of `sim`.** The loss is the mean of $(S - T)^2$ over all $n^2$ pairs, and $S = z z^\top$, where the row
-# $z_i$ is $h_i$ without its mean $\bar h_i$, divided by the norm $r_i$ of $h_i - \bar h_i$. Fill in $\partial L/\partial
-# z$, a matrix like `z`. (Each $z_i$ is in a row and in a column of $S$.) The check takes it through the norm and the
-# mean.
+# $z_i$ is $h_i$ without its mean, divided by the norm $r_i$ of what remains. Fill in $\partial L/\partial z$, a matrix
+# of the shape of `z`. (Each $z_i$ is in a row and in a column of $S$.) The check takes it through the
+# norm and the mean.
 
 # %%
 rule = mf.rules.make("local:loss=sim").attach(net := network())
@@ -365,6 +406,6 @@ else:
 # dL_dz = 4 / n**2 * (S - T) @ z
 # ```
 #
-# $\partial L/\partial S = 2 (S - T)/n^2$, and $S = z z^\top$ contains every $z_i$ twice. The error of an example depends
-# on all examples of the batch, as with batch norm.
+# $\partial L/\partial S = 2 (S - T)/n^2$, and $S = z z^\top$ contains every $z_i$ twice. The error of an example
+# depends on all examples of the batch, as with batch norm.
 # </details>

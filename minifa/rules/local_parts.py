@@ -37,6 +37,10 @@ from .direct import count_units, draw_direct
 CODE_LENGTH = 128  # outputs of a head that predicts a code
 COSINE = Cosine()
 TRAINING = Pass(training=True)
+SIMILARITY = (  # the equation of the error of cosines, of rows s
+    "z = ({s} - mean({s})) / r\nS = z @ z.T\nG = 2 / n^2 * (S - T)\ng = 2 * G @ z\n"
+    "{error} = (g - z * sum(z * g) - mean(g)) / r"
+)
 
 
 class Signals(NamedTuple):
@@ -117,7 +121,7 @@ class LocalLoss:
         targets: what this layer learns of the targets.
 
     Attributes:
-        arrays: its arrays, by their names in the rule's memory.
+        arrays: its arrays, by their names in the rule's memory; they are only ever written in place.
         equation, names: how dL/dh is computed, as `minifa.rules.Rule.teach_equation` describes it.
     """
 
@@ -210,12 +214,6 @@ class Similarity(LocalLoss):
             delta = self.pool.backward(delta, self.rule)
         shown = {"s": s, "r": r, "z": z, "S": S, "T": T, "G": G, "delta_s": delta_s}
         return Signals((difference * difference).mean(), None, delta, gradients, shown)
-
-
-SIMILARITY = (
-    "z = ({s} - mean({s})) / r\nS = z @ z.T\nG = 2 / n^2 * (S - T)\ng = 2 * G @ z\n"
-    "{error} = (g - z * sum(z * g) - mean(g)) / r"
-)
 
 
 def shape_of(layer: Layer) -> Shape:

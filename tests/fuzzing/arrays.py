@@ -62,6 +62,8 @@ INSIDE = {
         "learn",
         "learn_block",
         "learn_layer",
+        "local_loss",
+        "signals",
         "store",
         "rows",
         "to_float",

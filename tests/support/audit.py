@@ -50,6 +50,7 @@ CONTRACT = {
     *("feedback_shape", "update_feedback", "stored_matrix", "feedback_size", "magnitude", "restore"),
     *("magnitude_initialisers", "sign_source"),
     *("target_of", "send", "learn_map", "learn", "learn_block", "noise"),  # a rule with targets
+    *("local_loss", "signals"),  # a rule with local losses
     *("bind", "clip", "constrain", "group"),  # an optimizer
     *("trace_arrays", "target_equation"),
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),

@@ -2,8 +2,8 @@
 
     python tutorials/results/local/eight_layers.py --seeds 5 --out tutorials/results/local
 
-Eight hidden layers of 64 ReLUs, digits, Adam, 15 epochs, batch 64, test accuracy after the last epoch. Rates: the best of
-`minifa tune --optimizer adam --model mlp --hidden 64,64,64,64,64,64,64,64` on held-out digits (seeds 100 to 104).
+Eight hidden layers of 64 ReLUs, digits, Adam, 15 epochs, batch 64, test accuracy after the last epoch. Rates: the best
+of `minifa tune --optimizer adam --model mlp --hidden 64,64,64,64,64,64,64,64` on held-out digits (seeds 100 to 104).
 
 PyTorch's side does not use minifa's engine: layers, initial weights, the order of the examples and Adam are PyTorch's.
 Local prediction is `detach` between the layers and the sum of all losses: autograd then gives each layer the derivative
@@ -23,10 +23,10 @@ from minifa.text import table
 
 RATES = {
     "bp": 0.003,
-    "local": 0.001,
-    "local:loss=sim": 0.001,
-    "local:loss=pred": 0.003,
-    "local:loss=pred,heads=fixed": 0.001,
+    "local": 0.01,
+    "local:loss=sim": 0.003,
+    "local:loss=pred": 0.03,
+    "local:loss=pred,heads=fixed": 0.01,
     "dfa": 0.01,
     "fa": 0.003,
     "shallow": 0.1,
