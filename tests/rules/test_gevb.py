@@ -10,6 +10,8 @@ from checks import assert_same_bits, gradients, update
 
 import minifa as mf
 from minifa import Flatten, Gate, Linear, Network, Tanh, VectorLinear, Vectors
+from minifa.cli import program
+from minifa.experiments import run_folder
 from minifa.layers.observer import Observer, observing
 from minifa.rules import BP, DFA, GEVB, make
 from minifa.testing.examples import RULES
@@ -204,6 +206,17 @@ def test_weights_above_the_first_layer_are_clamped_after_the_optimizer_has_moved
     assert net["vectorlinear1"].W[0, 0] == -1
 
 
+@pytest.mark.long
+def test_it_learns_the_digits_and_its_weights_stay_non_negative():
+    data = mf.data.load("digits")
+    with mf.using("numpy", "float32"):
+        net = Network(mf.models.vector_mlp(data.input_shape, 10), seed=0, input_shape=data.input_shape)
+        rule = GEVB().attach(net)
+        mf.train(net, rule, data.train, CE, mf.Adam(3e-3), epochs=10, seed=0, progress=False)
+        assert (net.predict(data.test.x).argmax(axis=1) == data.test.y).mean() > 0.95
+        assert min(layer.W.min() for layer in net.weighted[1:]) == 0
+
+
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
@@ -266,3 +279,14 @@ def test_with_the_weights_as_feedback_fa_is_backpropagation_on_a_vector_network(
     net, (x, y) = net_of(6, 4), examples(5)
     true, sham = (gradients(net, make(name).attach(net), x, y, CE) for name in ("bp", "sham"))
     assert_same_bits(true, sham)
+
+
+def test_the_command_line_trains_a_vector_network_of_either_sign(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = ["train", "--data", "xor", "--model", "vector_mlp", "--hidden", "8,4", "--lr", "0.1", "--epochs", "1"]
+    for signs, rule in (("nonnegative", "gevb"), ("mixed", "gevb:nonnegative=false")):
+        assert program.main([*given, "--signs", signs, "--rule", rule, "--out", signs]) == 0
+        net = run_folder.open_run(signs)[0]
+        assert (net["vectorlinear1"].W.min() < 0) == (signs == "mixed") and net["gate2"].t.shape == (2, 4)
+    assert program.main([*given, "--signs", "mixed", "--rule", "gevb"]) == 2
+    assert "in the model vector_mlp signs='nonnegative'" in " ".join(capsys.readouterr().err.split())
