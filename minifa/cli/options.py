@@ -205,7 +205,7 @@ def add_network(command: argparse.ArgumentParser, base: Experiment, model: str =
     what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {model or base.model})")
     what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
     what.add_argument(
-        "--hidden", type=widths, help="widths of the hidden layers of the model mlp, as 100,50 (default: 500)"
+        "--hidden", type=widths, help="widths of the hidden layers of mlp (default: 500) or vector_mlp, as 100,50"
     )
     what.add_argument("--signs", help="of the weights of the model vector_mlp: nonnegative (default) or mixed")
     what.add_argument("--weights", metavar="FILE", help="safetensors file of weights to start from")

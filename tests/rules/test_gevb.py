@@ -14,7 +14,7 @@ from minifa.cli import program
 from minifa.experiments import run_folder
 from minifa.layers.observer import Observer, observing
 from minifa.rules import BP, DFA, GEVB, make
-from minifa.testing.examples import RULES
+from minifa.testing.examples import CHAIN_RULES, LINEAR_RULES, RULES
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -273,6 +273,12 @@ def test_the_other_rules_run_on_a_vector_network(description):
     assert (net["linear1"].W != before).any() == (description != "shallow")
     if rule.crosses_weights:
         assert {name: B.shape for name, B in rule.B.items()} == {"vectorlinear1": (8, 8), "vectorlinear2": (8, 1)}
+
+
+@pytest.mark.parametrize("description", [*CHAIN_RULES, *LINEAR_RULES])
+def test_rules_with_targets_and_inverses_refuse_a_vector_network_by_the_name_of_a_layer(description):
+    with pytest.raises(ValueError, match="no target through Gate 'gate1'|cannot invert VectorLinear 'vectorlinear1'"):
+        make(description).attach(net_of(4, 4, signs="mixed"))
 
 
 def test_with_the_weights_as_feedback_fa_is_backpropagation_on_a_vector_network():
