@@ -153,7 +153,7 @@ def test_the_cosines_at_a_width_of_1024():
     check_cosines(1024, (0.995, 0.99))
 
 
-def half_network(net, unpaired=False):
+def half_network(net):
     """The network of half the widths and of mixed signs that an ON/OFF network equals at the start."""
     K, n_in = net.output_layer.dimension, net.input_shape[0]
     widths = [gate.features // 2 for gate in gates_of(net)]
