@@ -1,7 +1,7 @@
 """The same seed gives the same bits: in another process, with another number of threads, resumed or not, in worker
 processes, on NumPy and on the stand-in; and on other machines nearly the same numbers.
 
-tests/golden/losses.json holds the first 20 losses under every rule, and under options with other random draws. Another
+tests/golden/losses.json holds the first 10 losses under every rule, and under options with other random draws. Another
 build of BLAS, or another processor, sums in another order and changes the last digits: over five of OpenBLAS's kernels
 (Prescott to SkylakeX) and NumPy 2.0 to 2.5 by at most 5e-5 of a loss, where a sign or the maximum of a pooling window
 changed, and by less than 1e-6 under most rules.
@@ -34,7 +34,7 @@ from minifa.testing.examples import LINEAR_RULES, MONOTONE_RULES, UNIT_LENGTH_RU
 from minifa.training import Callback
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
-UPDATES = 20
+UPDATES = 10
 TOLERANCE = 2e-4  # relative
 VARIANTS = (  # options whose draws occur under no rule's defaults
     "fa:sparsity=0.5",
