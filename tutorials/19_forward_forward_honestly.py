@@ -5,8 +5,8 @@
 # image with its own label and inactive for an image with a wrong label. No error crosses any layer. It learns the
 # digits: the label with the most activity is right for 95 % of the test images. But a classifier on top of random
 # layers that never learn is right for 96 %, and on top of the learned layers for 94 % or 97 %, depending on one detail
-# of the loss; backpropagation has 98 %. You will compute an update by hand, see the two kinds of images and what each layer
-# makes of them, and measure all of this beside the two controls.**
+# of the loss; backpropagation has 98 %. You will compute an update by hand, see the two kinds of images and what each
+# layer makes of them, and measure all of this beside the two controls.**
 #
 # You need the definition of delta (tutorial 01). The rule is Hinton's (2022, "The forward-forward algorithm: some
 # preliminary investigations"). Other rules without a backward pass are in tutorial 11.
@@ -229,8 +229,8 @@ _ = axes[0].legend()
 # and then becomes worse, down to 0.89 after 60. Both kinds of goodness are shown: the mean, and the sum, whose rate is
 # not tuned.
 #
-# > **Predict, then run.** With the mean, which read-out is better? (a) That on the layers trained by forward-forward, by
-# > several percent. (b) That on random layers. (c) Both are at chance, because the labels are missing.
+# > **Predict, then run.** With the mean, which read-out is better? (a) That on the layers trained by forward-forward,
+# > by several percent. (b) That on random layers. (c) Both are at chance, because the labels are missing.
 
 # %%
 without = []
