@@ -3,10 +3,10 @@
 #
 # **In the forward-forward algorithm every layer learns by itself, from two forward passes: it should be active for an
 # image with its own label and inactive for an image with a wrong label. No error crosses any layer. It learns the
-# digits: the label with the most activity is right for 95 % of the test images. But a classifier on top of its hidden
-# layers is right for 94 %, and for 96 % on top of random layers that never learn; backpropagation has 98 %. You will
-# compute an update by hand, see the two kinds of images and what each layer makes of them, and measure all of this
-# beside the two controls.**
+# digits: the label with the most activity is right for 95 % of the test images. But a classifier on top of random
+# layers that never learn is right for 96 %, and on top of the learned layers for 94 % or 97 %, depending on one detail
+# of the loss; backpropagation has 98 %. You will compute an update by hand, see the two kinds of images and what each
+# layer makes of them, and measure all of this beside the two controls.**
 #
 # You need the definition of delta (tutorial 01). The rule is Hinton's (2022, "The forward-forward algorithm: some
 # preliminary investigations"). Other rules without a backward pass are in tutorial 11.
@@ -181,8 +181,9 @@ def train(name, seed):
     return trainer
 
 
-runs = {"forward_forward": [train("forward_forward", seed) for seed in range(3)]}
-trainer = runs["forward_forward"][0]
+names = {"mean": "forward_forward", "sum": "forward_forward:goodness=sum"}
+runs = {kind: [train(name, seed) for seed in range(3)] for kind, name in names.items()}
+trainer = runs["mean"][0]
 columns = {layer: f"{layer}.local_accuracy" for layer in ("relu1", "relu2")}
 for layer, column in columns.items():
     shares = [row[column] for row in trainer.history[1:]]
@@ -225,10 +226,11 @@ _ = axes[0].legend()
 # It needs a control: the same read-out, on the same images, above hidden layers that never learn (`shallow`). And
 # backpropagation in the same network is what one would use otherwise. All have 40 epochs of Adam at 0.001. Of three
 # rates this was the best one for forward-forward on held-out images; at 0.003 the goodness is as good after 30 epochs,
-# and then becomes worse, down to 0.89 after 60.
+# and then becomes worse, down to 0.89 after 60. Both kinds of goodness are shown: the mean, and the sum, whose rate is
+# not tuned.
 #
-# > **Predict, then run.** Which read-out is better? (a) That on the layers trained by forward-forward, by several
-# > percent. (b) That on random layers. (c) Both are at chance, because the labels are missing.
+# > **Predict, then run.** With the mean, which read-out is better? (a) That on the layers trained by forward-forward,
+# > by several percent. (b) That on random layers. (c) Both are at chance, because the labels are missing.
 
 # %%
 without = []
@@ -247,50 +249,54 @@ def control(seed):
 
 
 readout = mf.rules.ForwardForward(prediction="readout")
-accuracy = {
-    "forward-forward, goodness": [
-        run.evaluate(data.test)["accuracy"] for run in runs["forward_forward"]
-    ],
-    "forward-forward, read-out": [
+accuracy = {}
+for kind in runs:
+    accuracy[f"{kind}: goodness"] = [
+        run.evaluate(data.test)["accuracy"] for run in runs[kind]
+    ]
+    accuracy[f"{kind}: read-out"] = [
         mf.evaluate(run.net, data.test, rule=readout.attach(run.net))["accuracy"]
-        for run in runs["forward_forward"]
-    ],
-    "random layers, read-out": [control(seed) for seed in range(3)],
-    "backpropagation": [
-        train("bp", seed).evaluate(data.test)["accuracy"] for seed in range(3)
-    ],
-}
+        for run in runs[kind]
+    ]
+accuracy["random layers: read-out"] = [control(seed) for seed in range(3)]
+accuracy["backpropagation"] = [
+    train("bp", seed).evaluate(data.test)["accuracy"] for seed in range(3)
+]
 for name, values in accuracy.items():
     print(f"{name:26} {np.mean(values):.3f}  ", *(f"{one:.3f}" for one in values))
 mean = {name: np.mean(values) for name, values in accuracy.items()}
-# measured on one machine: 0.949, 0.940, 0.962, 0.983
-assert min(accuracy["forward-forward, goodness"]) > 0.9
-assert mean["random layers, read-out"] > mean["forward-forward, read-out"]
-assert mean["backpropagation"] > max(list(mean.values())[:3])
+# measured on one machine: 0.949, 0.940, 0.965, 0.972, 0.962, 0.983
+assert min(accuracy["mean: goodness"] + accuracy["sum: goodness"]) > 0.9
+assert mean["random layers: read-out"] > mean["mean: read-out"]
+assert mean["sum: read-out"] > mean["mean: read-out"]
+assert mean["backpropagation"] > max(list(mean.values())[:5])
 
 # %% [figure]
-fig, ax = plt.subplots(figsize=(9, 2.4), layout="constrained")
-colours = (BLUE, BLUE, GREY, GREEN)
+fig, ax = plt.subplots(figsize=(9, 2.9), layout="constrained")
+colours = (BLUE, BLUE, ORANGE, ORANGE, GREY, GREEN)
 for i, (values, colour) in enumerate(zip(accuracy.values(), colours, strict=True)):
     ax.plot(values, [i] * 3, "o", color=colour, alpha=0.7)
     ax.plot([np.mean(values)] * 2, [i - 0.25, i + 0.25], color=colour, linewidth=2.5)
-ax.set(yticks=range(4), yticklabels=list(accuracy), ylim=(3.5, -0.5))
+ax.set(yticks=range(6), yticklabels=list(accuracy), ylim=(5.5, -0.5))
 ax.set(xlabel="test accuracy, three seeds and their mean")
-_ = ax.set_title("On the digits, random layers are better for the read-out")
+_ = ax.set_title("Goodness and read-out beside the two controls")
 
 # %% [markdown]
-# The answer is (b). On the digits forward-forward does not beat its control: 256 random units suffice for a read-out,
-# and what the layers learn makes it a little worse. A read-out alone is therefore no evidence that hidden layers have
-# learnt, and whoever reports one should show the third row, too. The goodness is evidence: with random weights it is
-# near chance (exercise 2). Hinton's 98.6 % on MNIST come from layers of thousands of units and many epochs. A short
-# comparison on MNIST, with the control, is in [the results](results/README.md#forward-forward).
+# The answer is (b). With the mean, forward-forward does not beat its control: 256 random units suffice for a read-out,
+# and what the layers learn makes it a little worse. With the sum, which makes the sigmoid 256 times as steep, the same
+# network at the same rate beats it by about 1 % of the images, four of 360: with three seeds this is a hint, no proof.
+# So a read-out alone is no evidence that hidden layers have learnt, and whoever reports one should show the control,
+# too. The goodness is evidence: with random weights it is near chance (exercise 2). Hinton's 98.6 % on MNIST come from
+# layers of thousands of units and many epochs. A short comparison on MNIST, with the mean and the control, is in
+# [the results](results/README.md#forward-forward).
 #
 # ## Summary
 #
 # - Each layer has its own loss. Its error $(p - t)\,2h/u$ needs one number of the layer and no error from above.
 # - Between layers, the length of the activity has to be removed, otherwise the goodness is inherited.
 # - A label needs room in the input, a wrong label for each right one, and one pass for each class to answer.
-# - With a read-out, compare with random layers under the same read-out. On the digits they are better.
+# - With a read-out, compare with random layers under the same read-out. On the digits they are better than layers that
+#   learn with the mean, and a little worse than layers that learn with the sum.
 #
 # ## Exercises
 #
@@ -341,7 +347,7 @@ else:
     assert np.shape(totals) == (360, 10), f"(360, 10) numbers, got {np.shape(totals)}"
     correct = (np.argmax(totals, axis=1) == data.test.y).mean()
     print(f"accuracy {correct:.3f}")
-    assert correct == accuracy["forward-forward, goodness"][0], "another answer"
+    assert correct == accuracy["mean: goodness"][0], "another answer"
     untrained = mf.rules.ForwardForward().attach(network(5))
     chance = mf.evaluate(untrained.net, data.test, rule=untrained)["accuracy"]
     print(f"with random weights {chance:.3f}")
