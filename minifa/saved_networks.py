@@ -27,7 +27,7 @@ OF_MINIFA = {
     for cls in (*(getattr(layers, name) for name in layers.__all__), *RULES.values())
     if isinstance(cls, type) and issubclass(cls, (Layer, Rule))
 }
-# The number of entries of the array that each layer allocates, from its arguments.
+# The number of entries of the largest array that each layer allocates, or of all, from its arguments.
 SIZES: dict[str, Callable[[Mapping[str, Any]], int]] = {
     "Linear": lambda a: _product(a["in_features"], a["out_features"]),
     "Conv2d": lambda a: (
@@ -37,6 +37,11 @@ SIZES: dict[str, Callable[[Mapping[str, Any]], int]] = {
     "BatchNorm": lambda a: _product(a["features"]),
     "LayerNorm": lambda a: _product(*_sizes(a["normalized_shape"])) if a["elementwise_affine"] else 0,
     "GroupNorm": lambda a: _product(a["num_channels"]) if a["affine"] else 0,
+    "VectorLinear": lambda a: (
+        _product(a["in_features"], a["out_features"])
+        + (_product(a["dimension"], a["out_features"]) if a.get("bias", True) else 0)
+    ),
+    "Gate": lambda a: _product(a["features"], a["dimension"]),
 }
 
 

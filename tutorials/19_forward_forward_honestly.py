@@ -279,11 +279,11 @@ ax.set(xlabel="test accuracy, three seeds and their mean")
 _ = ax.set_title("On the digits, random layers are better for the read-out")
 
 # %% [markdown]
-# The answer is (b). On the digits forward-forward does not beat its control: 256 random units are enough for a read-out,
+# The answer is (b). On the digits forward-forward does not beat its control: 256 random units suffice for a read-out,
 # and what the layers learn makes it a little worse. A read-out alone is therefore no evidence that hidden layers have
 # learnt, and whoever reports one should show the third row, too. The goodness is evidence: with random weights it is
-# near chance (exercise 2). Hinton's 98.6 % on MNIST come from layers of thousands of units and many epochs. A short comparison
-# on MNIST, with the control, is in [the results](results/README.md#forward-forward).
+# near chance (exercise 2). Hinton's 98.6 % on MNIST come from layers of thousands of units and many epochs. A short
+# comparison on MNIST, with the control, is in [the results](results/README.md#forward-forward).
 #
 # ## Summary
 #

@@ -149,7 +149,7 @@ def check(name: str, folder: str | os.PathLike[str] | None = None) -> str:
 
     >>> mf.data.check("cifar")
     Traceback (most recent call last):
-    ValueError: unknown data set 'cifar': did you mean cifar10 or cifar100? Known: digits, mnist, ...
+    ValueError: unknown data set 'cifar': did you mean cifar10 or cifar100? Known: digits, ...
     """
     source = _source(name)
     if not modified_files(source, locate(source, folder)):

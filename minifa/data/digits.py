@@ -44,7 +44,7 @@ def digits() -> Dataset:
 
 def digits_parity() -> Dataset:
     """The images of `digits`, in the same parts, with two classes: 0 "even" and 1 "odd". A network has a single output,
-    which is positive for odd digits. A linear classifier gets one digit in ten wrong.
+    which is positive for odd digits. A linear classifier has a test accuracy of 0.93.
 
     >>> data = mf.data.digits_parity()
     >>> data.train.y[:5].tolist() == (mf.data.digits().train.y[:5] % 2).tolist(), data.classes, data.n_out

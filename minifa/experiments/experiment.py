@@ -96,7 +96,7 @@ class Experiment(KnownOptions):
         weights_names: for a PyTorch file, maps each of its modules to a layer; empty: by `minifa.weights.match`.
         freeze: layers and blocks that are not trained, comma-separated: ``"conv1,residual2"``; None: all are trained.
         rule: name of a rule with its options, ``"fa"`` or ``"usf:scale=init"``.
-        loss: name of a loss; None: `default_loss`.
+        loss: name of a loss; None: that of the data (`default_loss`).
         optimizer: name of an optimizer.
         schedule: name of a schedule with its options, ``"cosine:epochs=15"``.
         optimizer_options: options of the optimizer other than learning rate and weight decay.
@@ -116,7 +116,8 @@ class Experiment(KnownOptions):
         phases: phases of the training, one after the other, each a mapping with its ``name``, its ``epochs``, and the
             fields that it changes: rule, loss, optimizer, optimizer_options, lr, weight_decay, schedule, freeze,
             augmentation, batch_size, drop_last, patience. Other fields are those of the experiment. See
-            `minifa.Trainer.begin_phase` for what a phase has from the phase before. Empty: a single phase.
+            `minifa.Trainer.begin_phase` for what a phase has from the phase before; with ``"carry": False`` its rule
+            draws all its arrays anew. Empty: a single phase.
 
     Raises:
         TypeError: a value does not have the annotated type.
@@ -180,19 +181,20 @@ class Experiment(KnownOptions):
         return [replace(self, phases=(), **self._changes(phase)) for phase in self.phases] or [self]
 
     def _changes(self, phase: Mapping[str, Any]) -> dict[str, Any]:
-        changes = {key: value for key, value in phase.items() if key != "name"}
+        changes = {key: value for key, value in phase.items() if key in OF_PHASES}
         optimizer, lr, options = changes.get("optimizer", self.optimizer), self.lr, self.optimizer_options
         if optimizer != self.optimizer:
             lr, options = None, default_optimizer_options(optimizer)
         return {"lr": lr, **changes, "optimizer_options": {**options, **changes.get("optimizer_options", {})}}
 
     def stage(self, name: str | None) -> Experiment:
-        """The experiment of the phase of this name; without phases, the experiment itself. Raises ValueError for a
-        name that no phase has."""
+        """The experiment of the phase of this name; without phases, the experiment itself. Raises TypeError for a name
+        that is neither a str nor None, ValueError for one that no phase has."""
         return self.stages()[self.number_of(name)]
 
     def number_of(self, name: str | None) -> int:
-        """The index of the phase of this name; 0 without phases. Raises ValueError for a name that no phase has."""
+        """The index of the phase of this name; 0 without phases. Raises TypeError, ValueError, as `stage` does."""
+        check_type(name, (str, type(None)), "the name of a phase must be a str or None")
         names = [phase["name"] for phase in self.phases]
         if self.phases and name not in names:
             raise ValueError(unknown(names, str(name), "phase"))
@@ -235,7 +237,7 @@ class Experiment(KnownOptions):
     def as_config(self) -> dict[str, Any]:
         """A JSON-serialisable dictionary, with the learning rates and weight decays in force."""
         config = {**self.settings(), "lr": self.rate(), "weight_decay": self.decay()}
-        for phase, stage in zip(config.get("phases", ()), self.stages(), strict=bool(self.phases)):
+        for phase, stage in zip(config.get("phases", ()), self.stages(), strict=False):
             phase.update(lr=stage.rate(), weight_decay=stage.decay())
         return config
 
@@ -245,9 +247,11 @@ def _check_phase(phase: Any) -> dict[str, Any]:
     phase = check_mapping(phase, "a phase of an experiment")
     if "name" not in phase or "epochs" not in phase:
         raise ValueError(f"a phase of an experiment needs a name and a number of epochs, got {repr(phase)[:100]}")
+    known = ("name", "carry", *OF_PHASES)
     for key in phase:
-        if key not in ("name", *OF_PHASES):
-            raise ValueError(unknown(("name", *OF_PHASES), key, f"field of the phase {phase['name']!r}"))
+        if key not in known:
+            raise ValueError(unknown(known, key, f"field of the phase {phase['name']!r}"))
+    check_bool(phase.get("carry", True), f"carry of the phase {phase['name']!r}")
     check_int(phase["epochs"], f"the number of epochs of the phase {phase['name']!r}", most=sys.maxsize)
     return {**phase, "name": check_name(phase["name"])}
 
@@ -374,20 +378,21 @@ def build(experiment: Experiment, data: Dataset) -> tuple[Network, Rule, Loss, O
         FileNotFoundError, ImportError: as in `minifa.weights.load`, when weights are given.
     """
     data_for(experiment, check_type(data, Dataset, A_DATASET))
-    for phase, stage in zip(experiment.phases, experiment.stages(), strict=bool(experiment.phases)):
+    first = experiment.stages()[0]
+    for phase, stage in zip(experiment.phases, experiment.stages(), strict=False):
         try:
             net = _network(stage, data)
             _components(stage, net, data)
         except ValueError as error:
             raise ValueError(f"phase {phase['name']!r}: {error}") from error
-        if net.input_shape != (first := _input_shape(experiment.stages()[0], data)):
+        shape, wanted = _input_shape(stage, data), _input_shape(first, data)
+        if shape != wanted:
             raise ValueError(
-                f"phase {phase['name']!r} has inputs of {format_shape(net.input_shape or ())} and the first phase of "
-                f"{format_shape(first)}: the augmentations of all phases must give images of the same size"
+                f"phase {phase['name']!r} has inputs of {format_shape(shape)} and the first phase of "
+                f"{format_shape(wanted)}: the augmentations of all phases must give images of the same size"
             )
-    first_stage = experiment.stages()[0]
-    net = _network(first_stage, data)
-    return net, *_components(first_stage, net, data)
+    net = _network(first, data)
+    return net, *_components(first, net, data)
 
 
 def _input_shape(experiment: Experiment, data: Dataset) -> tuple[int, ...]:
@@ -485,11 +490,12 @@ def _early_stopping(experiment: Experiment) -> list[Callback]:
     return [] if experiment.patience is None else [EarlyStopping(patience=experiment.patience)]
 
 
-def begin_phase(experiment: Experiment, name: str, data: Dataset, trainer: Trainer, carry: bool = True) -> None:
-    """Begin the phase of this name with the network of the trainer. Without ``carry`` the rule has its first draw: a
-    checkpoint is loaded next."""
-    stage = experiment.stage(name)
+def begin_phase(experiment: Experiment, name: str, data: Dataset, trainer: Trainer, is_restored: bool = False) -> None:
+    """Begin the phase of this name with the network of the trainer; ``is_restored``: a checkpoint of the phase, which
+    has the arrays of its rule, is loaded next."""
+    stage, phase = experiment.stage(name), experiment.phases[experiment.number_of(name)]
     rule, loss, optimizer = _components(stage, trainer.net, data)
+    carry = not is_restored and phase.get("carry", True)
     kept = [one for one in trainer.callbacks if not isinstance(one, EarlyStopping)]
     place = sum(isinstance(one, MeasureTest) for one in kept)  # early stopping comes next, as in `trainer_for`
     trainer.callbacks = [*kept[:place], *_early_stopping(stage), *kept[place:]]

@@ -29,10 +29,10 @@ settings of the optimizer, and of [training] ``loss``, ``batch_size``, ``drop_la
     optimizer.schedule = "cosine:epochs=5"
 
 A phase keeps everything in the network of the phase before (parameters, batch norm's running statistics and other
-buffers), and arrays of the rule that both rules have (see `minifa.rules.Rule.carry_over`). It has a fresh optimizer,
-and its schedule counts its own epochs. Epochs, random draws and history run on. Early stopping (``patience``) ends its
-phase only, and the next one begins with the best network. A setting of a phase is named after it:
-``--set phase.read-out.optimizer.lr=0.01``, and likewise in the rows of a table and in [over].
+buffers), and arrays of the rule that both rules have (see `minifa.rules.Rule.carry_over`), unless it has the entry
+``carry = false``. It has a fresh optimizer, and its schedule counts its own epochs. Epochs, random draws and history
+run on. Early stopping (``patience``) ends its phase only, and the next one begins with the best network. A setting of a
+phase is named after it: ``--set phase.read-out.optimizer.lr=0.01``, and likewise in the rows of a table and in [over].
 
 A table (see `minifa.experiments.reproduce`) has a section [table] and one [[row]] per row; a sweep (see
 `minifa.experiments.sweeps`) has sections [sweep] and [over]. Paths are relative to the working directory. A setting has
@@ -194,8 +194,9 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "training.alignment": ("alignment", schema.boolean),
     "training.targets": ("targets", schema.boolean),
 }
-PHASE_SETTINGS = {  # of a section [[phase]]; its entry "epochs" has no section, as its name
+PHASE_SETTINGS = {  # of a section [[phase]]; "epochs" and "carry" are entries without a section, as the name
     "epochs": SETTINGS["training.epochs"],
+    "carry": ("carry", schema.boolean),
     **{key: one for key, one in SETTINGS.items() if one[0] in OF_PHASES and one[0] != "epochs"},
 }
 WORDS = ("title", "source", "note")
@@ -474,6 +475,8 @@ def _phases(settings: Mapping[str, Any], optimizer: str, problems: Problems) -> 
         name, _, setting = rest.partition(".")
         if start == "phase" and setting:
             by_name.setdefault(name, {})[setting] = value
+        elif start == "phase" and rest:
+            problems.add(key, "a setting of a phase has its name and that of the setting, phase.NAME.optimizer.lr")
     declared = [name for name, own in by_name.items() if own.get("name") == name]
     phases = []
     for name, own in by_name.items():

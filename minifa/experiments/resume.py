@@ -345,7 +345,7 @@ def _phase_of(checkpoint: Checkpoint, experiment: Experiment) -> str:
     phase = checkpoint.training.get("phase", "")
     try:
         experiment.number_of(phase)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"'{checkpoint.path}' belongs to another training: {error}") from error
     return phase
 
@@ -354,7 +354,7 @@ def _restore(checkpoint: Checkpoint, experiment: Experiment, data: Dataset, trai
     """Restore a trainer of this experiment, in whatever phase, from a checkpoint."""
     phase = _phase_of(checkpoint, experiment)
     if experiment.phases and phase != trainer.phase:
-        begin_phase(experiment, phase, data, trainer, carry=False)
+        begin_phase(experiment, phase, data, trainer, is_restored=True)
     checkpoints.restore(checkpoint, trainer)
 
 

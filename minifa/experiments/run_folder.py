@@ -291,6 +291,8 @@ def _read_result(experiment: Experiment, history: list[Row], path: Path) -> Resu
         score = score_of(final_row(experiment, history), measured)
     except KeyError as error:
         raise DataFileError(f"the epochs in {path} have no column {error}") from error
+    except (TypeError, ValueError) as error:  # of the phase
+        raise DataFileError(f"the epochs in {path} do not belong to its experiment: {error}") from error
     columns = [key.rpartition(".") for row in history for key in row]
     layers = dict.fromkeys(layer for layer, _, quantity in columns if quantity in QUANTITIES)  # the weighted ones
     diverged = History(history).diverged
@@ -343,8 +345,8 @@ def last_stage(folder: str | Path, experiment: Experiment) -> Experiment:
     rows = History.read_csv(expanded(folder) / "history.csv")
     try:
         return experiment.stage(rows[-1].get("phase") if rows else None)
-    except ValueError as error:
-        raise DataFileError(f"{expanded(folder) / 'history.csv'} has an {error}") from error
+    except (TypeError, ValueError) as error:
+        raise DataFileError(f"the epochs in {folder} do not belong to its experiment: {error}") from error
 
 
 def open_run(folder: str | Path) -> tuple[Network, Rule, Experiment]:

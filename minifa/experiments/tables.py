@@ -70,6 +70,7 @@ def describe_phases(experiment: Experiment) -> list[str]:
         parts += [] if stage.schedule == "constant" else [f"schedule {stage.schedule}"]
         parts += [] if stage.augmentation is None else [stage.augmentation]
         parts += [] if stage.freeze is None else [f"frozen: {stage.freeze}"]
+        parts += [] if phase.get("carry", True) else ["all arrays of the rule drawn anew"]
         lines.append(f"phase {number}, {phase['name']}: {', '.join(parts)}")
     return lines
 

@@ -74,7 +74,7 @@ class VectorLinear(Weighted):
     """A linear layer between units that are K-vectors, y = x @ W + b: (N, K, in_features) to (N, K, out_features).
 
     W (in_features, out_features) is shared by the K components; the bias (K, out_features) is a vector for each unit.
-    Every rule runs on it as on `Linear`.
+    Rules that carry or broadcast errors run on it as on `Linear`.
 
     Args:
         in_features, out_features: number of units below and in the layer.
@@ -174,6 +174,7 @@ class Gate(Activation):
     """
 
     kind = "gate"
+    sends_targets = False  # no function of single numbers, as the rules with targets expect of an activation
     buffer_names = ("t",)
     equation = "y = x * open, open = 1 where the sum of t * x over the components is >= 0, else 0"
     error_equation = "delta_below = delta * open"

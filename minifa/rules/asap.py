@@ -44,7 +44,8 @@ class ASAP(KolenPollack):
 
     It is meant for residual networks: shortcuts keep the activities of neighbouring layers in a common basis, so that
     the activity of one of them says much about that of another. In a chain of layers without shortcuts the shared
-    activity has little in common with a layer's own input, and learning is worse than with `KolenPollack`.
+    activity has little in common with a layer's own input: with eight layers of 64 ReLUs on the digits it reaches a
+    held-out accuracy of 0.17, `KolenPollack` 0.37, each at the best rate of ``minifa tune``.
 
     Args:
         seed: keys the random stream of B.
@@ -125,7 +126,10 @@ def sources(net: Network, k: int, lag: int) -> dict[str, str]:
 def fitted(shared: Array, shape: tuple[int, ...]) -> Array:
     """The activity (N, ..., C) in the shape (N, ..., c): channel i is channel i mod C, positions are max-pooled."""
     for axis in range(1, len(shape) - 1):
-        shared = adaptive_max(shared, axis, shape[axis])
+        if shared.shape[axis] != shape[axis]:
+            shared = adaptive_max(shared, axis, shape[axis])
+    if shared.shape[-1] == shape[-1]:
+        return shared
     return shared[..., xp.arange(shape[-1]) % shared.shape[-1]]
 
 

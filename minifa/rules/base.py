@@ -130,7 +130,8 @@ class Rule(Constructed, HtmlRepr):
     @property
     def B(self) -> Mapping[str, Array]:
         """The matrices that carry the error, by layer name: the same arrays as in the last pass. Before the first pass,
-        and for weights or feedback assigned or loaded since the last one: the matrices of the next pass.
+        and for weights or feedback assigned or loaded since the last one: the matrices of the next pass. Matrices of a
+        module that computes the error at a layer's output have its name and a symbol, ``"tanh1/A"``.
 
         Read-only; `set_feedback` replaces a matrix.
         """
@@ -428,7 +429,7 @@ class Rule(Constructed, HtmlRepr):
     def carry_over(self, before: Rule) -> list[str]:
         """Copy arrays of the rule that trained this network before into `memory`: those of the same name and shape. Of
         a rule of another class only matrices that both rules use as their B as they are, because only these have the
-        same meaning. Returns the names of the copied arrays.
+        same meaning. Returns the names of the copied arrays. Raises TypeError if ``before`` is not a Rule.
 
         >>> net = mf.Network([mf.Linear(3, 2), mf.Linear(2, 1)])
         >>> learned = mf.rules.KolenPollack(seed=1).attach(net)
@@ -436,6 +437,7 @@ class Rule(Constructed, HtmlRepr):
         >>> fixed.carry_over(learned), bool((fixed.B["linear2"] == learned.B["linear2"]).all())
         (['linear2'], True)
         """
+        check_type(before, Rule, A_RULE)
         both = [
             name for name, array in self.memory.items() if getattr(before.memory.get(name), "shape", ()) == array.shape
         ]

@@ -48,8 +48,9 @@ class Inversion(Rule):
         for layer in self.layers_with_feedback(net):
             if not isinstance(layer, Linear):
                 raise ValueError(
-                    f"the rule {self.label!r} cannot invert {layer}: its patches overlap, so that the inverse of its "
-                    "weights is not that of its map. Use Linear layers above the lowest layer that learns"
+                    f"the rule {self.label!r} cannot invert {layer}: it inverts the weights of Linear layers (the "
+                    "patches of a convolution overlap: the inverse of its weights is not that of its map). Use Linear "
+                    "layers above the lowest layer that learns"
                 )
 
 

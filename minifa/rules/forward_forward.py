@@ -118,7 +118,7 @@ class Goodness(MarkedLabels):
         self.g: dict[str, Array] = {}
         self.deltas: dict[str, Array] = {}
 
-    def learn(self, name: str, h: Array, pos: Array) -> None:
+    def set_error(self, name: str, h: Array, pos: Array) -> None:
         """Set the error at the output h of this layer, and its `local` numbers; pos (N, 1) is 1 for positive rows."""
         self.g[name], self.pos = goodness_of(h, self.goodness), pos
         logits = (self.g[name] - self.thetas[name]).reshape(-1, 1)
@@ -147,7 +147,8 @@ class Goodness(MarkedLabels):
 
 
 class ForwardForward(Goodness):
-    """Forward-forward learning.
+    """Forward-forward learning. The loss and accuracy in training are those of the output layer; `local` has those of
+    the hidden layers.
 
     Args:
         seed: keys the wrong labels.
@@ -186,7 +187,7 @@ class ForwardForward(Goodness):
         with blas_limit():
             forward_chain(net.layers[:split], rows, listen := Listen(self.units, True, net.step))
             for name, h in listen.outputs.items():
-                self.learn(name, h, pos)
+                self.set_error(name, h, pos)
             backward_chain(net.layers[:split], None, self)
             value = self.compute_error(net.forward(self.unmarked(x), self.training_pass(net)), labels, loss)
             backward_chain(net.layers[split:], self.error, self)
@@ -251,7 +252,7 @@ def units_of_hidden_layers(net: Network, label: str) -> dict[str, int]:
         if isinstance(layer, Weighted) and unnormalised:
             raise ValueError(
                 f"{layer} would receive the length of its input, which is the goodness of {unnormalised!r}, and need "
-                f"not learn its own: put a UnitLength between them (in the model mlp: unit_length=True)"
+                "not learn its own: put a UnitLength between them (in the model mlp: unit_length=True)"
             )
         unnormalised = layer.name if layer in hidden else "" if isinstance(layer, UnitLength) else unnormalised
     return {layer.name: math.prod(layer.output_shape or ()) for layer in hidden}

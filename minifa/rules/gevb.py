@@ -10,9 +10,9 @@ m times. No feedback is drawn or learned.
 
 Backpropagation's error at the gates is e (x) g, with a number g for each example and unit. If all weights above the
 first layer are at least 0, so is g: for a single example every entry of the gradient then has the sign of
-backpropagation's, where that is not 0. The rule therefore clamps these weights at 0 after each update; the authors'
-code takes their magnitude. With ON/OFF weights (`minifa.models.vector_mlp`) the angle to backpropagation's gradient
-tends to 0 with the width, except in the last hidden layer, where its cosine tends to 1 / sqrt(pi).
+backpropagation's, where that is not 0. The rule therefore clamps these weights at 0 after each update (a version of the
+authors' code takes their magnitude). With ON/OFF weights (`minifa.models.vector_mlp`) the angle to backpropagation's
+gradient tends to 0 with the width, except in the last hidden layer, where its cosine tends to 1 / sqrt(pi).
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class MDFA(DFA):
     >>> for rule in (mf.rules.MDFA(), mf.rules.BP()):
     ...     value = rule.attach(net).gradients(net, x, [1], loss)
     ...     gradients.append(net["linear1"].grads["W"])
-    >>> bool((np.sign(gradients[0]) == np.sign(gradients[1])).all())
+    >>> bool((gradients[0] * gradients[1] > 0).all())  # the same signs
     True
     """
 
@@ -65,8 +65,8 @@ class MDFA(DFA):
     paper = "Lechner 2020"
     needs = "the output's error at every layer (a global signal), and excitatory synapses only above the first layer"
     accepts = (
-        "networks of monotone layers whose weights above the first layer are not negative; only with one output have "
-        "the errors backpropagation's signs"
+        "networks of monotone layers without negative weights above the first one; the errors have backpropagation's "
+        "signs if there is one output"
     )
 
     def draw(self, net: Network) -> None:

@@ -61,7 +61,7 @@ class LinearModules(Rule):
         self.misses: dict[str, Array] = {}
 
     def training_pass(self, net: Network, update_statistics: bool | None = None) -> Pass:
-        listen = Listen([layer.name for layer in net if self.teaches(layer)], True, net.step, update_statistics)
+        listen = Listen({layer.name for layer in net if self.teaches(layer)}, True, net.step, update_statistics)
         self.heard, self.misses = listen.outputs, {}
         return listen
 

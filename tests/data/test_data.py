@@ -642,7 +642,7 @@ def test_npz_truncated_at_every_byte(tmp_path):
 def test_load_by_name():
     assert data.load("digits").name == "digits" and data.load("lillicrap").name == "lillicrap"
     assert data.load("digits", folder="/nowhere").name == "digits"
-    known = {"digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "lillicrap", "xor"}
+    known = {"digits", "digits_parity", "mnist", "fashion_mnist", "cifar10", "cifar100", "lillicrap", "xor"}
     assert set(data.DATASETS) == known
 
 
@@ -657,13 +657,13 @@ def test_xor_is_one_example_per_corner_and_no_line_separates_it():
 def test_unknown_names_get_the_nearest_known_one():
     with pytest.raises(ValueError, match="unknown data set 'Fashion-MNIST': did you mean fashion_mnist"):
         data.load("Fashion-MNIST")
-    with pytest.raises(ValueError, match="unknown data set 'zzz': known: digits, mnist"):
+    with pytest.raises(ValueError, match="unknown data set 'zzz': known: digits, digits_parity, mnist"):
         data.load("zzz")
 
 
 def test_find_reports_the_source_of_each_data_set(tiny):
     locations = data.find(tiny)
-    assert locations["digits"] == "embedded" and locations["lillicrap"] == "generated"
+    assert locations["digits"] == locations["digits_parity"] == "embedded" and locations["lillicrap"] == "generated"
     assert locations["mnist"] == f"not found (searched {tiny / 'mnist'}, {tiny})"
     assert str(tiny / "system") in locations["fashion_mnist"]
     write_set(tiny / "mnist")

@@ -191,9 +191,8 @@ def test_a_damaged_table_is_refused(completed, capsys):
 def test_rules_that_cannot_be_attached_are_left_out(completed, capsys):
     given = ["tune", "--model", "mlp", "--batch-norm", "--epochs", "1", "--jobs", "1", "--out", "t"]
     assert cli.main([*given, "--rates", "1e-2:1e-2"]) == 0
-    assert "left out node_perturbation: under node perturbation the examples must be independent" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "left out node_perturbation: under node perturbation the examples must be independent" in printed
     assert {rule for rule, _, _ in completed} == {
         name for name, rule in mf.rules.RULES.items() if not rule.accepts or name in ("di", "pbp")
     }  # all that accept batch norm

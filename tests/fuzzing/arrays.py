@@ -82,7 +82,8 @@ class Objects:
 
     def __init__(self, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        self.net = mf.Network([mf.Linear(4, 3), mf.Tanh(), mf.Linear(3, 2)], seed=0)
+        last = mf.Linear(3, 2, init="nonnegative_normal")  # so that every rule accepts the network
+        self.net = mf.Network([mf.Linear(4, 3), mf.Tanh(), last], seed=0)
         self.rule: Rule = mf.rules.FA(seed=0).attach(self.net)
         self.loss, self.optimizer = mf.SoftmaxCrossEntropy(), mf.SGD(lr=0.1, momentum=0.5)
         self.x = rng.standard_normal((6, 4)).astype("f4")

@@ -44,6 +44,21 @@ batch_size = 4
 seed = 0
 alignment = false
 """
+PHASES = """
+[[phase]]
+name = "first"
+epochs = 1
+rule = "kolen_pollack"
+
+[[phase]]
+name = "second"
+epochs = 1
+rule = "fa"
+model.freeze = "linear1"
+optimizer.name = "adam"
+"""
+IN_PHASES = SMALL.replace("epochs = 1\n", "") + PHASES
+
 TABLE = """
 [table]
 measure = "loss"
@@ -177,7 +192,7 @@ def check_sweep(sweep: Any) -> None:
 
 def recipe(random: Random) -> bytes:
     shipped = [path.read_bytes() for path in recipes.shipped().values()]
-    return random.choice([SMALL.encode(), (SMALL + TABLE).encode(), (SMALL + TABLE).encode(), *shipped])
+    return random.choice([SMALL.encode(), IN_PHASES.encode(), *2 * [(SMALL + TABLE).encode()], *shipped])
 
 
 def sweep(random: Random) -> bytes:
@@ -189,7 +204,7 @@ FITTING = {
     "rule": ('"bp"', '"dfa"', '"usf:scale=nan"', '"fa:sparsity=0.999"', '"kolen_pollack"', '"pepita"'),
     "data.name": ('"xor"', '"no.npz"', '"digits.npz"', '"\\u0000.npz"', '"../x.npz"'),
     "data.folder": ('"."', '"\\u0000"', '"é"', '"/"'),
-    "data.augmentation": ('"crop_flip"', '"crop24"', '"crop_flip:padding=9"', '"none"'),
+    "data.augmentation": ('"crop_flip"', '"crop24"', '"crop_flip:padding=9"', '"jitter:pixels=9"', '"none"'),
     "data.validation": ("0", "0.25", "0.5", "0.999", "5e-324", "0.99999999999999999"),
     "model.name": ('"tiny"', '"mlp"', '"cnn"', '"lenet"', '"resnet20"'),
     "model.hidden": ("1", "[1]", "[2, 3]", "[]", "0", "true", "2.0", "9223372036854775807", '"3"', "[[2]]", "1000000"),
@@ -209,6 +224,11 @@ FITTING = {
     "optimizer.decay_bias": ("true", "false", "1", '"x"'),
     "optimizer.lr_factors": ('{ "linear*" = 0.5 }', "{ x = 1 }", "{ linear1 = -1 }", "{}", "[]", "1", '{ "*" = "x" }'),
     "optimizer.eps": ("0", "1e-320", "1e308", "nan", "[]"),
+    "phase.second.rule": ('"bp"', '"dfa"', '"x"', "1"),
+    "phase.second.epochs": ("1", "0", "9223372036854775807"),
+    "phase.second.optimizer.lr": ("0", "1e308", "nan"),
+    "phase.second.optimizer.momentum": ("0.5",),
+    "phase.third.epochs": ("1",),
     "training.loss": ('"mean_squared_error"', '"half_squared_error"', '"softmax_cross_entropy"', '"x"'),
     "training.epochs": ("1", "9223372036854775807"),
     "training.batch_size": ("1", "3", "2147483648", "9223372036854775807"),
@@ -244,14 +264,16 @@ def changed(random: Random, folder: Path) -> Case:
 
 
 def built(random: Random, folder: Path) -> Case:
-    """Experiments that pass the check before a run can be run; here for one epoch."""
+    """Experiments that pass the check before a run can be run; here for one epoch, or one in each phase."""
+    text = random.choice((SMALL, SMALL, IN_PHASES))
     changes = ["{}={}".format(*setting(random)) for _ in range(random.choice((1, 1, 2)))]
 
     def call() -> Any:
-        experiment = recipes.parse(SMALL, changes).experiment
+        experiment = recipes.parse(text, changes).experiment
         recipes.check([experiment], "the recipe")
+        phases = [{**phase, "epochs": 1} for phase in experiment.phases]
         try:
-            return experiments.run(replace(experiment, epochs=1))[0]
+            return experiments.run(replace(experiment, epochs=1, phases=phases))[0]
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             raise AssertionError(f"it passed the check, and could not be run: {message}") from error

@@ -273,6 +273,53 @@ def test_the_result_of_constrain_is_checked():
         mf.SGD(0.1).step(net, rule)
 
 
+# --- attaching, and feedback that the optimizer updates ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("description", ALL_RULES)
+def test_attaching_a_rule_changes_nothing_in_the_network(description):
+    net = network_for(description)
+    before = net.state()
+    make(description, seed=1).attach(net)
+    assert_same_bits(net.state(), before)
+
+
+class Recording:
+    """Takes the place of a rule's `parameters`: keeps copies of the gradients and gives the arrays in any order."""
+
+    def __init__(self, rule, order):
+        self.original, self.order, self.gradients = rule.parameters, order, []
+
+    def __call__(self):
+        pairs = self.original()
+        self.gradients.append({name: gradient.copy() for name, (_, gradient) in pairs.items()})
+        return {name: pairs[name] for name in self.order(pairs)}
+
+
+@pytest.mark.parametrize(
+    "description", [one for one in ALL_RULES if type(make(one)).parameters is not mf.rules.Rule.parameters]
+)
+def test_two_steps_of_momentum_on_learned_feedback_by_hand_in_any_order(description, float64):
+    """v = mu v + g + decay B, B = B - lr v: the optimizer keeps a state of its own for each array."""
+    states, lr, mu, decay = [], 0.1, 0.9, 0.05
+    for order in (list, lambda pairs: list(pairs)[::-1]):
+        net = network_for(description)
+        rule, optimizer = make(description, seed=1).attach(net), mf.SGD(lr, momentum=mu, weight_decay=decay)
+        rule.parameters = recording = Recording(rule, order)
+        expected, speed = {}, {}
+        for step in range(2):
+            rule.gradients(net, *batch(shape=net.input_shape, seed=step), CE)
+            expected = expected or {name: array.copy() for name, (array, _) in recording.original().items()}
+            optimizer.step(net, rule)
+            for name, gradient in recording.gradients[-1].items():
+                speed[name] = mu * speed.get(name, 0) + gradient + decay * expected[name]
+                expected[name] = expected[name] - lr * speed[name]
+        for name, (array, _) in recording.original().items():
+            np.testing.assert_allclose(array, expected[name], rtol=1e-12, atol=1e-14, err_msg=name)
+        states.append({**net.state(), **{f"feedback {name}": array for name, array in rule.state().items()}})
+    assert_same_bits(*states)
+
+
 # --- the size of the feedback -----------------------------------------------------------------------------------------
 
 

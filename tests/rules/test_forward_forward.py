@@ -8,6 +8,7 @@ from checks import assert_same_bits
 
 import minifa as mf
 from minifa import BatchNorm, Conv2d, Linear, Network, ReLU, Residual, UnitLength
+from minifa.cli import program
 from minifa.rules import ForwardForward, Shallow, make
 from minifa.testing.examples import batch, inputs, network, unit_length_net
 
@@ -82,11 +83,10 @@ def test_each_gradient_is_the_slope_of_the_layers_own_loss(description):
         array[...] = kept
         np.testing.assert_allclose((gradients[name] * direction).sum(), slope, rtol=1e-7, atol=1e-10, err_msg=name)
     for name, delta in rule.deltas.items():  # in the direction of the activity, for each example by itself
-        h = rule.activities[name]
-        ratio = (delta * h).sum(axis=tuple(range(1, h.ndim)), keepdims=True) / (h * h).sum(
-            axis=tuple(range(1, h.ndim)), keepdims=True
+        d, h = (array.reshape(len(delta), -1) for array in (delta, rule.activities[name]))
+        np.testing.assert_allclose(
+            d * (h * h).sum(axis=1, keepdims=True), h * (d * h).sum(axis=1, keepdims=True), rtol=1e-10, atol=1e-18
         )
-        np.testing.assert_allclose(delta, ratio * h, rtol=1e-10, atol=1e-18)
 
 
 def test_at_the_threshold_the_probability_is_one_half():
@@ -204,6 +204,16 @@ def test_with_frozen_hidden_layers_it_is_shallow_on_inputs_without_labels():
         results.append({"value": value, **{key: a for key, a in net.gradients().items() if a is not None}})
     assert_same_bits(*results)
     assert results[0].keys() == {"value", "linear3.W", "linear3.b"}
+
+
+def test_the_command_line_trains_it_and_writes_what_each_layer_measures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network_options = ["--data", "digits", "--model", "mlp", "--hidden", "8,8"]
+    training = ["--rule", "forward_forward", "--lr", "0.1", "--epochs", "1", "--quiet", "--out", "run"]
+    with mf.using("numpy", "float32"):
+        assert program.main(["train", *network_options, "--unit-length", *training]) == 0
+    columns = (tmp_path / "run" / "history.csv").read_text().splitlines()[0].split(",")
+    assert {"relu1.local_loss", "relu1.local_accuracy", "relu2.local_loss", "relu2.local_accuracy"} <= {*columns}
 
 
 # --- lengths ----------------------------------------------------------------------------------------------------------

@@ -10,9 +10,11 @@ from checks import assert_same_bits, gradients, update
 
 import minifa as mf
 from minifa import Flatten, Gate, Linear, Network, Tanh, VectorLinear, Vectors
+from minifa.cli import program
+from minifa.experiments import run_folder
 from minifa.layers.observer import Observer, observing
 from minifa.rules import BP, DFA, GEVB, make
-from minifa.testing.examples import RULES
+from minifa.testing.examples import CHAIN_RULES, LINEAR_RULES, RULES
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -151,7 +153,7 @@ def test_the_cosines_at_a_width_of_1024():
     check_cosines(1024, (0.995, 0.99))
 
 
-def half_network(net, unpaired=False):
+def half_network(net):
     """The network of half the widths and of mixed signs that an ON/OFF network equals at the start."""
     K, n_in = net.output_layer.dimension, net.input_shape[0]
     widths = [gate.features // 2 for gate in gates_of(net)]
@@ -202,6 +204,17 @@ def test_weights_above_the_first_layer_are_clamped_after_the_optimizer_has_moved
     net["vectorlinear1"].W[0, 0] = -1
     rule.constrain(net)
     assert net["vectorlinear1"].W[0, 0] == -1
+
+
+@pytest.mark.long
+def test_it_learns_the_digits_and_its_weights_stay_non_negative():
+    data = mf.data.load("digits")
+    with mf.using("numpy", "float32"):
+        net = Network(mf.models.vector_mlp(data.input_shape, 10), seed=0, input_shape=data.input_shape)
+        rule = GEVB().attach(net)
+        mf.train(net, rule, data.train, CE, mf.Adam(3e-3), epochs=10, seed=0, progress=False)
+        assert (net.predict(data.test.x).argmax(axis=1) == data.test.y).mean() > 0.95
+        assert min(layer.W.min() for layer in net.weighted[1:]) == 0
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------
@@ -262,7 +275,24 @@ def test_the_other_rules_run_on_a_vector_network(description):
         assert {name: B.shape for name, B in rule.B.items()} == {"vectorlinear1": (8, 8), "vectorlinear2": (8, 1)}
 
 
+@pytest.mark.parametrize("description", [*CHAIN_RULES, *LINEAR_RULES])
+def test_rules_with_targets_and_inverses_refuse_a_vector_network_by_the_name_of_a_layer(description):
+    with pytest.raises(ValueError, match="no target through Gate 'gate1'|cannot invert VectorLinear 'vectorlinear1'"):
+        make(description).attach(net_of(4, 4, signs="mixed"))
+
+
 def test_with_the_weights_as_feedback_fa_is_backpropagation_on_a_vector_network():
     net, (x, y) = net_of(6, 4), examples(5)
     true, sham = (gradients(net, make(name).attach(net), x, y, CE) for name in ("bp", "sham"))
     assert_same_bits(true, sham)
+
+
+def test_the_command_line_trains_a_vector_network_of_either_sign(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = ["train", "--data", "xor", "--model", "vector_mlp", "--hidden", "8,4", "--lr", "0.1", "--epochs", "1"]
+    for signs, rule in (("nonnegative", "gevb"), ("mixed", "gevb:nonnegative=false")):
+        assert program.main([*given, "--signs", signs, "--rule", rule, "--out", signs]) == 0
+        net = run_folder.open_run(signs)[0]
+        assert (net["vectorlinear1"].W.min() < 0) == (signs == "mixed") and net["gate2"].t.shape == (2, 4)
+    assert program.main([*given, "--signs", "mixed", "--rule", "gevb"]) == 2
+    assert "in the model vector_mlp signs='nonnegative'" in " ".join(capsys.readouterr().err.split())

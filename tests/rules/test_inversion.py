@@ -318,12 +318,12 @@ def dense(*between):
         (
             "di",
             [Conv2d(2, 3, 2), Conv2d(3, 2, 2), Flatten(), Linear(8, 3)],
-            "cannot invert Conv2d 'conv2': its patches",
+            "cannot invert Conv2d 'conv2': it inverts the weights of Linear",
         ),
         (
             "pbp",
             [Conv2d(2, 3, 2), Conv2d(3, 2, 2), Flatten(), Linear(8, 3)],
-            "cannot invert Conv2d 'conv2': its patches",
+            "cannot invert Conv2d 'conv2': it inverts the weights of Linear",
         ),
         ("dfc", [Conv2d(2, 3, 2), Flatten(), Linear(27, 3)], "activations, got Conv2d 'conv1'"),
         ("dfc", dense(BatchNorm(5)), "'dfc' can send no target through BatchNorm 'batchnorm1'"),

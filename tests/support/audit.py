@@ -310,6 +310,7 @@ GIVEN: dict[str, Give] = {
     "experiments.opened_runs.load_run.folder": Objects.run,
     "saved_networks.load.path": lambda w: w.file("net.npz", lambda path: w.net.save(path, w.rule)),
     "saved_networks.load.layers": lambda w: (),
+    "rules.base.Rule.carry_over.before": lambda w: w.rule,
     "rules.base.Rule.show_feedback.matrices": lambda w: dict(w.rule.B),
     "rules.dynamic_inversion.stability.M": lambda w: np.ones((3, 2), "f4"),
     "rules.dynamic_inversion.stability.leak": lambda w: 0.1,

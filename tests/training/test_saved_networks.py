@@ -318,10 +318,11 @@ def test_every_layer_that_allocates_arrays_has_its_size_checked(tmp_path):
     for make, shape in LAYERS.values():
         net = mf.Network(make(), input_shape=shape)
         for one in net:
-            weights = [array for key, array in one.parameters().items() if key in ("W", "gamma")]
+            counted = ("W", "gamma", "t", *(["b"] if isinstance(one, mf.VectorLinear) else []))
+            sizes = [array.size for key, array in {**one.parameters(), **one.buffers()}.items() if key in counted]
             described = json.loads(json.dumps(network_files.describe(one, "a layer")))
-            if weights:
-                assert saved_networks.SIZES[type(one).__name__](described["arguments"]) == weights[0].size
+            if sizes:
+                assert saved_networks.SIZES[type(one).__name__](described["arguments"]) == sum(sizes)
 
 
 def test_classes_to_load_are_checked(tmp_path):

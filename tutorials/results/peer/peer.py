@@ -9,7 +9,10 @@
     python tutorials/results/peer/peer.py --data mnist --hidden 256,256,256,256,256 --activation tanh \
         --init lecun_normal --batch-size 128 --lr 0.03 --epochs 20 --rules bp,fa
 
-The last two have the settings of `minifa reproduce digits_targets` and `mnist_targets`.
+    python tutorials/results/peer/peer.py --data digits_parity --hidden 128,128 --activation tanh --lr 0.1 --seeds 5 \
+        --rules bp,fa
+
+The last three have the settings of `minifa reproduce digits_targets`, `mnist_targets` and `digits_parity`.
 
 It does not use minifa's engine: layers, losses and optimizers are PyTorch's, the feedback is a
 `torch.autograd.Function`, and initial weights, feedback and the order of the examples are drawn by PyTorch. Only the
@@ -78,9 +81,12 @@ VARIANCES = {"he_normal": 2.0, "lecun_normal": 1.0}  # of the weights, times fan
 
 class Net(nn.Module):
     """``depth`` 3x3 convolutions of 16 channels, ReLU, pooling after every second one, a linear layer; or, with
-    ``hidden`` widths, a multilayer perceptron. Normal weights, biases at 0."""
+    ``hidden`` widths, a multilayer perceptron. Normal weights, biases at 0. A single output is positive for
+    the second of two classes."""
 
-    def __init__(self, rule, depth=6, batch_norm=False, hidden=(), activation="relu", init="he_normal", pixels=64):
+    def __init__(
+        self, rule, depth=6, batch_norm=False, hidden=(), activation="relu", init="he_normal", pixels=64, outputs=10
+    ):
         super().__init__()
         self.activation, self.variance = ACTIVATIONS[activation], VARIANCES[init]
         self.rule, size, below = rule, 8, pixels if hidden else 1  # features of an example, or channels
@@ -100,8 +106,9 @@ class Net(nn.Module):
             self.pools.append(i % 2 == 1 and size >= 4 and i < depth - 1)
             size = size // 2 if self.pools[-1] else size
         inputs = below if hidden else 16 * size * size
-        self._add((10, inputs), inputs)
-        self.direct = [(2 * torch.rand(count, 10) - 1) / count**0.5 for count in units]  # Nokland's F
+        self.outputs = outputs
+        self._add((outputs, inputs), inputs)
+        self.direct = [(2 * torch.rand(count, outputs) - 1) / count**0.5 for count in units]  # Nokland's F
 
     def _add(self, shape, fan_in):
         sd = (self.variance / fan_in) ** 0.5
@@ -126,11 +133,19 @@ class Net(nn.Module):
         B = FEEDBACK.get(self.rule, FEEDBACK["bp"])(self.weights[-1].detach(), self.drawn[-1])
         return LinearWithFeedback.apply(x.flatten(1), self.weights[-1], B) + self.biases[-1]
 
+    def classes(self, x):
+        output = self(x)
+        return output.argmax(1) if self.outputs > 1 else (output[:, 0] > 0).long()
+
     def gradients(self, x, y):
         output = self(x)
-        functional.cross_entropy(output, y).backward()
+        if self.outputs == 1:
+            functional.binary_cross_entropy_with_logits(output, y[:, None].float()).backward()
+            error = (output.detach().sigmoid() - y[:, None]) / len(y)
+        else:
+            functional.cross_entropy(output, y).backward()
+            error = (output.detach().softmax(1) - functional.one_hot(y, self.outputs)) / len(y)
         if self.rule == "dfa":
-            error = (output.detach().softmax(1) - functional.one_hot(y, 10)) / len(y)
             for activation, F in zip(self.taught, self.direct, strict=True):
                 activation.backward((error @ F.T).reshape(activation.shape))
 
@@ -138,7 +153,7 @@ class Net(nn.Module):
 def accuracies(experiment, data):
     """Test accuracy after every epoch."""
     torch.manual_seed(experiment.seed)
-    net = Net(experiment.rule, **experiment.model_options, pixels=data.train.x[0].size)
+    net = Net(experiment.rule, **experiment.model_options, pixels=data.train.x[0].size, outputs=data.n_out)
     make = {"sgd": lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9), "adam": torch.optim.Adam}[experiment.optimizer]
     optimizer = make(net.parameters(), lr=experiment.rate())
     (x, y), (x_test, y_test) = (
@@ -153,7 +168,7 @@ def accuracies(experiment, data):
             optimizer.step()
         net.eval()
         with torch.no_grad():
-            test_accuracies.append(float((net(x_test).argmax(1) == y_test).float().mean()))
+            test_accuracies.append(float((net.classes(x_test) == y_test).float().mean()))
         net.train()
     return test_accuracies
 
@@ -161,7 +176,9 @@ def accuracies(experiment, data):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rules", default="bp,usf,frsf,fa,shallow", help=", ".join(RULES))
-    parser.add_argument("--data", default="digits", choices=("digits", "mnist"), help="mnist: with --hidden")
+    parser.add_argument(
+        "--data", default="digits", choices=("digits", "mnist", "digits_parity"), help="the others with --hidden"
+    )
     parser.add_argument("--depth", type=int, default=6)
     parser.add_argument("--batch-norm", action="store_true")
     parser.add_argument("--hidden", help="widths of a multilayer perceptron instead of the convolutions, as 100,100")

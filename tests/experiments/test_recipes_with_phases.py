@@ -7,6 +7,8 @@ import pytest
 
 import minifa as mf
 from minifa import cli
+from minifa.checkpoints import CheckpointError
+from minifa.errors import DataFileError
 from minifa.experiments import (
     Experiment,
     load_run,
@@ -131,6 +133,7 @@ def test_mistakes_in_settings_of_phases_are_reported():
         ("phase.fxed.epochs=3", "phase.fxed: unknown phase 'fxed': did you mean fixed?"),
         ("phase.fixed.epoch=3", "phase.fixed.epoch: unknown setting 'epoch': did you mean epochs?"),
         ("phase=3", "phase: unknown setting 'phase'"),
+        ("phase.fixed=3", "phase.fixed: a setting of a phase has its name and that of the setting"),
     ):
         with pytest.raises(RecipeError) as refused:
             recipes.parse(RECIPE, [change])
@@ -245,8 +248,34 @@ def test_the_second_phase_begins_with_the_network_and_the_learned_feedback_of_th
     np.testing.assert_array_equal(rule.state()["linear3"], first.rule.state()["linear3"])
 
 
+def test_a_folder_with_an_unknown_phase_is_refused(tmp_path):
+    run_in(tmp_path / "run", two())
+    table = (tmp_path / "run" / "history.csv").read_text()
+    for name in ("other", "7"):
+        (tmp_path / "run" / "history.csv").write_text(table.replace("fixed", name))
+        for read in (run_folder.read_results, run_folder.open_run):
+            with pytest.raises(DataFileError, match="do not belong to its experiment: .*phase"):
+                read(tmp_path / "run")
+    phases = [{**phase, "name": f"{phase['name']}-2"} for phase in two().phases]
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"experiment": two(phases=phases).as_config()}))
+    with pytest.raises(CheckpointError, match="of another experiment|unknown phase"):
+        run_in(tmp_path / "run", two(phases=phases))
+
+
 def two_as_saved():
     return Experiment(**json.loads(json.dumps(two().as_config())))
+
+
+def test_a_phase_draws_the_arrays_of_its_rule_anew_on_request():
+    recipe = recipes.parse(RECIPE, ["phase.fixed.carry=false"])
+    learned, drawn = (run(one)[1].rule.state() for one in (two(), recipe.experiment))
+    fa = trainer_for(two(phases=(), rule="fa", freeze="linear1"), mf.data.load("mine.npz", scale=1.0)).rule.state()
+    assert learned.keys() == drawn.keys() == fa.keys()
+    for name in fa:
+        np.testing.assert_array_equal(drawn[name], fa[name])
+        assert not np.array_equal(learned[name], fa[name])
+    with pytest.raises(TypeError, match="carry of the phase 'a' must be"):
+        Experiment(phases=[{"name": "a", "epochs": 1, "carry": "no"}])
 
 
 def test_early_stopping_ends_its_phase_only(tmp_path):
@@ -267,6 +296,9 @@ def test_a_phase_that_diverges_ends_the_run(tmp_path):
     phases = [{"name": "wild", "epochs": 2, "lr": 1e30}, {"name": "calm", "epochs": 2}]
     result, trainer = run(two(phases=phases, model_options={"hidden": [6]}, optimizer_options={}))
     assert result.diverged and trainer.phase == "wild" and result.history[-1]["phase"] == "wild"
+    phases = [{**phases[1], "rule": "kolen_pollack"}, {**phases[0], "rule": "kolen_pollack"}]
+    made = resume.run_in_folder(tmp_path / "run", two(phases=phases, validation=0.2, optimizer_options={}))
+    assert made["diverged"] and made["best_epoch"] <= 2 and np.isfinite(made["test_loss"])  # of the phase before
 
 
 def test_the_commands_show_and_resume_phases(capsys, tmp_path):
