@@ -444,5 +444,7 @@ def test_eight_layers_learn_the_digits_although_no_error_passes_a_layer():
         net = Network([Flatten(), *hidden, Linear(64, 10)], seed=0, input_shape=(8, 8, 1))
         trainer = mf.Trainer(net, make(description).attach(net), CE, mf.Adam(1e-3))
         trainer.fit(digits.train, epochs=20, batch_size=64)
-        accuracies[description] = trainer.evaluate(digits.test)[1]
-    assert accuracies == {}
+        accuracies[description] = trainer.evaluate(digits.test)["accuracy"]
+    least = {"bp": 0.93, "local": 0.93, "local:loss=sim": 0.91, "local:loss=pred": 0.88}
+    assert all(accuracies[description] > bound for description, bound in least.items()), accuracies
+    assert accuracies["local:heads=fixed,loss=pred"] > 0.8 and accuracies["dfa"] < 0.8, accuracies

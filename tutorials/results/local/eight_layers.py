@@ -48,6 +48,7 @@ def in_pytorch(description: str, seed: int) -> float:
     from torch import nn
     from torch.nn import functional
 
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     data = mf.data.load("digits")
     x, test = (torch.tensor(data.transform(part.x).reshape(len(part), -1)) for part in (data.train, data.test))
