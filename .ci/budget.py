@@ -34,7 +34,7 @@ CORE += 3  # the initialiser lecun_normal
 CORE += 20  # Rule.predict_batch, which every evaluation calls; local losses as measures of schedules
 CORE += 6  # what a trace shows of a rule with targets, and whether B takes the place of W
 CORE += 63  # DivisiveNorm, with equations and symbols for traces
-CORE += 1  # metrics of errors set the batch of the rule, which may need the inputs
+CORE += 4  # metrics of errors set the batch of the rule; the ends of stages, frozen ones included
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

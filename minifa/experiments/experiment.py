@@ -27,7 +27,7 @@ from ..rules.base import Rule
 from ..storage import csv_files
 from ..storage.atomic import expanded
 from ..text import one_line
-from ..training import Callback, EarlyStopping, ProgressBar, RecordAlignment, RecordTargets, Trainer
+from ..training import Callback, EarlyStopping, ProgressBar, RecordAlignment, RecordKernels, RecordTargets, Trainer
 from ..training.history import Row, best_row
 from ..validation import as_python_number, check_bool, check_type
 
@@ -38,7 +38,7 @@ MOST_SEEDS = 10_000  # per rule or row: the list of all runs is built before the
 MEASURED_ON = 256  # training examples on which alignment and targets are measured after every epoch
 DATA_OPTIONS = ("scale", "channels", "regression", "label")
 # Fields that run folders of earlier versions do not have.
-LATER = frozenset({"data_options", "weights_names", "drop_last", "patience", "targets"})
+LATER = frozenset({"data_options", "weights_names", "drop_last", "patience", "targets", "kernels"})
 
 # Types accepted for the fields of an experiment, by annotation; values from files and callers are validated.
 KINDS: dict[str, type] = {
@@ -104,6 +104,8 @@ class Experiment(KnownOptions):
             stopping.
         targets: whether the rule's targets are measured after every epoch, beside those of backpropagation and
             Gauss-Newton (see `minifa.training.RecordTargets`); a measurement takes n_out backward passes.
+        kernels: whether the dependence of every hidden layer on inputs and labels is measured after every epoch (see
+            `minifa.training.RecordKernels`).
 
     Raises:
         TypeError: a value does not have the annotated type.
@@ -137,6 +139,7 @@ class Experiment(KnownOptions):
     drop_last: bool = False
     patience: int | None = None
     targets: bool = False
+    kernels: bool = False
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -356,6 +359,8 @@ def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -
         callbacks.append(RecordAlignment(data.train.head(MEASURED_ON)))
     if experiment.targets:
         callbacks.append(RecordTargets(data.train.head(MEASURED_ON)))
+    if experiment.kernels:
+        callbacks.append(RecordKernels(data.train))
     if check_bool(progress, "progress"):
         callbacks.append(ProgressBar(experiment.rule))
     schedule, augmentation = schedules.make(experiment.schedule), augmentation_of(experiment)

@@ -7,7 +7,7 @@ Nothing in a recipe is executed. Its entries correspond to the fields of `minifa
     [data]       name, folder, augmentation, validation; for a file scale, channels, regression, label
     [model]      name, weights, weights_names, freeze, and the options of the model
     [optimizer]  name, lr, weight_decay, schedule, and the options of the optimizer
-    [training]   loss, epochs, patience, batch_size, drop_last, seed, alignment, targets
+    [training]   loss, epochs, patience, batch_size, drop_last, seed, alignment, targets, kernels
 
 A table (see `minifa.experiments.reproduce`) has a section [table] and one [[row]] per row; a sweep (see
 `minifa.experiments.sweeps`) has sections [sweep] and [over]. Paths are relative to the working directory. A setting has
@@ -164,6 +164,7 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "training.seed": ("seed", schema.integer(0)),
     "training.alignment": ("alignment", schema.boolean),
     "training.targets": ("targets", schema.boolean),
+    "training.kernels": ("kernels", schema.boolean),
 }
 WORDS = ("title", "source", "note")
 SECTIONS = ("data", "model", "optimizer", "training")
@@ -530,7 +531,7 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
     for experiment in experiments_:
         size = experiment.batch_size if experiment.drop_last else 1
         alike = replace(experiment, seed=0, lr=0.01, epochs=1, batch_size=size, schedule="constant")
-        alike = replace(alike, alignment=False, targets=False)
+        alike = replace(alike, alignment=False, targets=False, kernels=False)
         kinds.setdefault(repr(alike), experiment)
     return list(kinds.values())
 

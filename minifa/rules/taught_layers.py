@@ -19,11 +19,17 @@ def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[ty
     weighted layer or block; else the first activation; else the layer itself. The end of a residual branch is not
     taught: it receives the error of its sum. A layer is left out if the error would reach only frozen layers.
     """
+    ends = stage_ends(layers, output_layer, places)
+    return [layer for layer in ends if layer.trainable or layer.needs_input_gradient]
+
+
+def stage_ends(layers: Sequence[Layer], output_layer: Layer, places: tuple[type[Layer], ...]) -> list[Layer]:
+    """As `taught_layers`, with the layers whose error would reach only frozen layers."""
     taught: list[Layer] = []
     for i, layer in enumerate(layers):
         branches = [inner for _, inner in layer.children()]
         for inner in branches:
-            taught += taught_layers(inner, output_layer, places)
+            taught += stage_ends(inner, output_layer, places)
         if _contains(layer, output_layer):
             break  # the following layers receive the true error
         if not (isinstance(layer, Weighted) or branches):
@@ -35,7 +41,7 @@ def taught_layers(layers: Sequence[Layer], output_layer: Layer, places: tuple[ty
             taught.append(chosen)
         elif not ends_branch:
             taught.append(layer)
-    return [layer for layer in taught if layer.trainable or layer.needs_input_gradient]
+    return taught
 
 
 def _contains(layer: Layer, other: Layer) -> bool:
