@@ -22,7 +22,7 @@ from typing import Any
 
 from . import backend
 from .backend import Array, xp
-from .kernels import EPS, Gaussian, cka, nhsic
+from .kernels import EPS, Gaussian, cka, normalised
 from .layers.activations import Activation
 from .layers.base import Listen
 from .layers.observer import Observer, observing
@@ -32,7 +32,7 @@ from .network import A_NETWORK, Network
 from .parallel.chunks import matmul
 from .rules.base import A_LOSS
 from .rules.taught_layers import stage_ends
-from .validation import check_type
+from .validation import check_positive, check_type
 
 QUANTITIES = ("nhsic_input", "nhsic_label", "cka_input", "cka_label")
 MOST = 4096  # examples: larger kernels are slow to invert
@@ -67,18 +67,18 @@ def dependence(
     >>> {name: round(value, 2) for name, value in measured.items()}
     {'nhsic_input': 1.0, 'nhsic_label': 1.0, 'cka_input': 0.71, 'cka_label': 1.0}
     """
-    kernel = Gaussian(sigma)
+    kernel, eps = Gaussian(sigma), check_positive(eps, "eps")
     targets = target_rows(net, x, y, loss)
     if len(x) > MOST:
         raise ValueError(f"dependence takes at most {MOST:,} examples, got {len(x):,}: use fewer")
     inputs, labels = _flat(x), _flat(targets)
-    K_x, K_y = kernel.matrix(inputs), kernel.matrix(labels)
+    Kt_x, Kt_y = (normalised(kernel.matrix(one), eps)[0] for one in (inputs, labels))
     linear_x, linear_y = matmul(inputs, inputs.T), matmul(labels, labels.T)
     measured = {}
     for name, activity in hidden_activities(net, x).items():
         z = _flat(activity)
-        K, linear = kernel.matrix(z), matmul(z, z.T)
-        values = nhsic(K_x, K, eps), nhsic(K_y, K, eps), cka(linear_x, linear), cka(linear_y, linear)
+        Kt, linear = normalised(kernel.matrix(z), eps)[0], matmul(z, z.T)
+        values = (Kt_x * Kt).sum(), (Kt_y * Kt).sum(), cka(linear_x, linear), cka(linear_y, linear)
         measured[name] = dict(zip(QUANTITIES, map(to_float, values), strict=True))
     return measured
 
