@@ -71,6 +71,7 @@ INSIDE = {
         "show_feedback",  # its matrices are those of a file that is validated
     ),
     *("check_error", "check_pair"),
+    *("local_loss", "objective"),  # of a rule with local losses
 }
 ELSEWHERE = {"Trainer.load_state"}  # a checkpoint's: see `fuzzing.files`
 
