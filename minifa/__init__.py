@@ -28,7 +28,8 @@ Overview:
 - **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
   `Trace` of `Moment`s.
 - **Comparison of rules:** `compare` returns a table and a figure. **Evaluation:** `evaluate`, `minifa.metrics`,
-  `minifa.target_metrics`, `minifa.kernels`, and the angles that chance gives in `minifa.chance`.
+  `minifa.target_metrics`, `minifa.kernel_metrics` (with `minifa.kernels`), and the angles that chance gives in
+  `minifa.chance`.
 - **Files:** `Network.save` and `load` for a network and its rule, `load_run` for the folder of a run, `minifa.weights`
   for PyTorch's weights.
 - **Data:** `minifa.data`. **Figures:** `minifa.figures`.
@@ -45,7 +46,7 @@ from .cli import starting
 starting.begin()  # before the slow imports
 
 # ruff: noqa: E402
-from . import chance, data, kernels, metrics, models, optim, rules, schedules, target_metrics, weights
+from . import chance, data, kernel_metrics, kernels, metrics, models, optim, rules, schedules, target_metrics, weights
 from . import imports as imports  # messages name minifa.imports.import_file
 from . import notebook as notebook  # registers what notebooks show
 from .backend import asarray, to_host, use, using
@@ -142,6 +143,7 @@ __all__ = [
     "compare",
     "data",
     "evaluate",
+    "kernel_metrics",
     "kernels",
     "load",
     "load_run",

@@ -33,8 +33,8 @@ from .descriptions import describe_rates, describe_setting, label
 from .exit_codes import DIVERGED, FAILED, OK
 from .options import (
     add_early_stopping,
+    add_measurements,
     add_setting,
-    add_targets,
     at_least_one,
     make_fitting_experiment,
     possible_rules,
@@ -51,7 +51,7 @@ QUICK = f"A quick look: one seed shows no spread. Without --quick: {SEEDS} seeds
 def describe(command: argparse.ArgumentParser) -> None:
     add_setting(command)
     add_early_stopping(command)
-    add_targets(command)
+    add_measurements(command)
     command.add_argument(
         "--rules",
         default=DEFAULT_RULES,

@@ -294,14 +294,21 @@ def add_early_stopping(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_targets(command: argparse.ArgumentParser) -> None:
-    """Add the option for measurements of targets."""
+def add_measurements(command: argparse.ArgumentParser) -> None:
+    """Add the options for measurements of targets and of kernels."""
     command.add_argument(
         "--targets",
         action="store_true",
         default=argparse.SUPPRESS,
         help="measure after every epoch how far the targets of each layer are from those of backpropagation and of "
         "the Gauss-Newton method; as many backward passes as outputs",
+    )
+    command.add_argument(
+        "--kernels",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="measure after every epoch how much the activities of each layer depend on the inputs and on the labels: "
+        "nHSIC and CKA, on 512 examples",
     )
 
 

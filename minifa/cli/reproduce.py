@@ -21,6 +21,7 @@ from .options import add_changes, at_least_one, seeds
 from .progress import follow
 
 CURVES, TARGETS, INDENT = "curves.png", "targets.png", "    "
+DEPENDENCE, INFORMATION = "dependence.png", "information.png"
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -100,7 +101,8 @@ def _list() -> int:
 
 
 def _draw(folder: Path, outcomes: Sequence[Outcome], recipe: recipes.Recipe) -> bool:
-    """Draw the learning curves and, if they were measured, the targets. Returns whether the former were drawn."""
+    """Draw the learning curves and, if they were measured, targets and kernels. Returns whether the former were
+    drawn."""
     if all(one.result is None for one in outcomes):
         return False
     results = reproduce.results_of(outcomes)
@@ -108,4 +110,7 @@ def _draw(folder: Path, outcomes: Sequence[Outcome], recipe: recipes.Recipe) -> 
     drawn = pictures.draw(folder / CURVES, lambda figures: figures.learning_curves(results, recipe.title), again)
     if any(layers_with(row, "target_size") for one in results for row in one.history):
         pictures.draw(folder / TARGETS, lambda figures: figures.target_curves(results, recipe.title), again)
+    if any(layers_with(row, "nhsic_label") for one in results for row in one.history):
+        pictures.draw(folder / DEPENDENCE, lambda figures: figures.kernel_curves(results, recipe.title), again)
+        pictures.draw(folder / INFORMATION, lambda figures: figures.information_plane(results, recipe.title), again)
     return drawn

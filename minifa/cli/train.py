@@ -26,9 +26,9 @@ from .exit_codes import DIVERGED, FAILED, OK
 from .options import (
     add_changes,
     add_early_stopping,
+    add_measurements,
     add_rule,
     add_setting,
-    add_targets,
     contradictions,
     how_often,
     make_fitting_experiment,
@@ -50,7 +50,7 @@ def describe(command: argparse.ArgumentParser) -> None:
         "--out", help="run folder (default: runs/DATA-MODEL-RULE-1, -2, ...; an existing one is never overwritten)"
     )
     add_early_stopping(command)
-    add_targets(command)
+    add_measurements(command)
     recipe = command.add_argument_group("or all of that from a file")
     recipe.add_argument("--recipe", help=f"{', '.join(recipes.shipped())}, or a .toml file")
     add_changes(recipe)

@@ -7,7 +7,7 @@ Nothing in a recipe is executed. Its entries correspond to the fields of `minifa
     [data]       name, folder, augmentation, validation; for a file scale, channels, regression, label
     [model]      name, weights, weights_names, freeze, and the options of the model
     [optimizer]  name, lr, weight_decay, schedule, and the options of the optimizer
-    [training]   loss, epochs, patience, batch_size, drop_last, seed, alignment, targets
+    [training]   loss, epochs, patience, batch_size, drop_last, seed, alignment, targets, kernels
     [[phase]]    name, epochs, and the settings that change in this phase
 
 A recipe with several sections [[phase]] trains one network in phases, in their order. Settings outside them hold in all
@@ -193,6 +193,7 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "training.seed": ("seed", schema.integer(0)),
     "training.alignment": ("alignment", schema.boolean),
     "training.targets": ("targets", schema.boolean),
+    "training.kernels": ("kernels", schema.boolean),
 }
 PHASE_SETTINGS = {  # of a section [[phase]]; "epochs" and "carry" are entries without a section, as the name
     "epochs": SETTINGS["training.epochs"],
@@ -633,7 +634,7 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
     for experiment in experiments_:
         size = experiment.batch_size if experiment.drop_last else 1
         alike = replace(experiment, seed=0, lr=0.01, epochs=1, batch_size=size, schedule="constant")
-        alike = replace(alike, alignment=False, targets=False)
+        alike = replace(alike, alignment=False, targets=False, kernels=False)
         kinds.setdefault(repr(alike), experiment)
     return list(kinds.values())
 

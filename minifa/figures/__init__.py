@@ -34,13 +34,22 @@ if "matplotlib" not in sys.modules:
 # ruff: noqa: E402
 from .classes import confusion
 from .convolution import im2col
-from .curves import alignment_curves, comparison, learning_curves, survey, target_curves, training_curves
+from .curves import (
+    alignment_curves,
+    comparison,
+    kernel_curves,
+    learning_curves,
+    survey,
+    target_curves,
+    training_curves,
+)
 from .diagrams import broadcast
 from .errors import angle_histogram, deltas
 from .folders import of_run
 from .history import history_curves
 from .matrices import kernels, matrices, signs
 from .memory import activation_memory
+from .representations import information_plane, similarities
 from .style import COLOURS, DARK, MARKERS, STYLE, diverging, look
 from .teaching import products, snapshots
 
@@ -59,6 +68,8 @@ __all__ = [
     "diverging",
     "history_curves",
     "im2col",
+    "information_plane",
+    "kernel_curves",
     "kernels",
     "learning_curves",
     "look",
@@ -66,6 +77,7 @@ __all__ = [
     "of_run",
     "products",
     "signs",
+    "similarities",
     "snapshots",
     "survey",
     "target_curves",

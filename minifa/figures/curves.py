@@ -1,8 +1,16 @@
-"""Learning curves, alignment and targets per layer over the epochs, and comparisons of rules."""
+"""Learning curves, alignment, targets and kernels per layer over the epochs, and comparisons of rules."""
 
 from __future__ import annotations
 
-__all__ = ["alignment_curves", "comparison", "learning_curves", "survey", "target_curves", "training_curves"]
+__all__ = [
+    "alignment_curves",
+    "comparison",
+    "kernel_curves",
+    "learning_curves",
+    "survey",
+    "target_curves",
+    "training_curves",
+]
 
 import math
 import statistics
@@ -41,6 +49,11 @@ TARGETS = {
     "bp_angle": "angle of target\nand bp's",
     "gn_angle": "angle of target and\nGauss-Newton's",
     "target_size": "norm(h - t) /\nnorm(h)",
+}
+KERNELS = {
+    "nhsic_input": "nHSIC with\nthe inputs",
+    "nhsic_label": "nHSIC with\nthe labels",
+    "cka_label": "CKA with\nthe labels",
 }
 A_RUN = "result must be a minifa.experiments.Result, as returned by run, or a minifa.training.History"
 Groups = Mapping[str, Sequence[Result]]
@@ -120,7 +133,7 @@ def target_curves(results: Sequence[Result], title: str = "", *, dark: bool = Fa
         ValueError: no run has finished, or none measured targets.
     """
     groups = _finished(results)
-    layers, levels = _layers_with_targets(groups), levels_of(groups)
+    layers, levels = _measured_layers(groups, "target_size"), levels_of(groups)
     if not layers:
         raise ValueError(
             "the results must contain targets: these runs measured none (the setting training.targets), or their "
@@ -134,6 +147,35 @@ def target_curves(results: Sequence[Result], title: str = "", *, dark: bool = Fa
         _draw_layers(figure, groups, shown, TARGETS, levels, dark)
         _draw_legend(figure, groups, dark, [*_explain_seeds(groups), *_explain_chance(levels, *TARGETS)])
     return figure
+
+
+def kernel_curves(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
+    """For every hidden layer, over the epochs: how much its activities depend on the inputs (nHSIC) and on the labels
+    (nHSIC and linear CKA; see `minifa.kernel_metrics`). Mean over seeds, with a band from the lowest to the highest.
+
+    If there are more than `LAYERS` layers, `LAYERS` evenly spaced ones are shown, and the text says so.
+
+    Args:
+        results: as for `learning_curves`, with kernels measured (`minifa.experiments.Experiment.kernels`).
+
+    Raises:
+        ValueError: no run has finished, or none measured kernels.
+    """
+    groups = _finished(results)
+    layers = _measured_layers(groups, "nhsic_label")
+    if not layers:
+        raise ValueError("the results must contain kernels: these runs measured none (the setting training.kernels)")
+    shown = _evenly_spaced(layers, LAYERS)
+    facts = f"{len(shown)} of {len(layers)} layers." if len(shown) < len(layers) else ""
+    with drawing(1.45 * len(KERNELS) + 0.9, title, facts, dark=dark) as figure:
+        _draw_layers(figure, groups, shown, KERNELS, Levels(), dark)
+        _draw_legend(figure, groups, dark, _explain_seeds(groups))
+    return figure
+
+
+def has_kernels(results: Sequence[Result]) -> bool:
+    """Whether the results contain kernels that `kernel_curves` can draw."""
+    return bool(_measured_layers(finished_by_rule(results), "nhsic_label"))
 
 
 def _draw_layers(
@@ -165,13 +207,13 @@ def _draw_layers(
 
 def has_targets(results: Sequence[Result]) -> bool:
     """Whether the results contain targets that `target_curves` can draw."""
-    return bool(_layers_with_targets(finished_by_rule(results)))
+    return bool(_measured_layers(finished_by_rule(results), "target_size"))
 
 
-def _layers_with_targets(groups: Groups) -> list[str]:
-    """The layers for which a run measured targets, those of the rule with the most of them first."""
+def _measured_layers(groups: Groups, quantity: str) -> list[str]:
+    """The layers for which a run measured this quantity, those of the rule with the most of them first."""
     rows = [row for runs in groups.values() for result in runs for row in result.history]
-    found = sorted((layers_with(row, "target_size") for row in rows), key=len, reverse=True)
+    found = sorted((layers_with(row, quantity) for row in rows), key=len, reverse=True)
     return list(dict.fromkeys(layer for layers in found for layer in layers))
 
 
@@ -445,8 +487,9 @@ def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
 
 
 def _format_local_losses(axes: Axes) -> None:
-    """Set a logarithmic y axis, because the losses of different layers differ by orders of magnitude."""
-    if 0 < axes.dataLim.minposy < math.inf:
+    """Set a logarithmic y axis, because the losses of different layers differ by orders of magnitude; not for losses
+    that may be negative."""
+    if 0 < axes.dataLim.minposy < math.inf and axes.dataLim.y0 >= 0:
         axes.set_yscale("log")
 
 

@@ -25,7 +25,9 @@ from .curves import (
     alignment_curves,
     comparison,
     has_alignment,
+    has_kernels,
     has_targets,
+    kernel_curves,
     learning_curves,
     survey,
     target_curves,
@@ -34,6 +36,7 @@ from .curves import (
 from .diagrams import broadcast
 from .errors import angle_histogram, deltas
 from .matrices import kernels, matrices, signs
+from .representations import information_plane, similarities
 
 MAX_RULES = 8  # maximum number of rules that can be distinguished in one panel
 SAME = 0.1  # degrees: angles below are 0 but for rounding
@@ -54,7 +57,8 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
 
     Returns:
         Figures by name: "training", "alignment", "network", "deltas", "angles", "matrices-linear1", ...; for a
-        comparison "comparison", "learning", "survey", "alignment"; "targets" where they were measured.
+        comparison "comparison", "learning", "survey", "alignment"; "targets" where they were measured; where kernels
+        were, "dependence", "information" and, of one run, "similarities".
 
     Raises:
         FileNotFoundError: the folder is neither, or the data of the run are not available.
@@ -83,8 +87,17 @@ def _of_comparison(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
         figures["survey"] = survey(results, title, dark=dark)
     if has_alignment(results):
         figures["alignment"] = alignment_curves(results, title, dark=dark)
+    return figures | _of_measurements(results, title, dark)
+
+
+def _of_measurements(results: Sequence[Result], title: str, dark: bool) -> dict[str, Figure]:
+    """The curves of what is only measured on request."""
+    figures = {}
     if has_targets(results):
         figures["targets"] = target_curves(results, title, dark=dark)
+    if has_kernels(results):
+        figures["dependence"] = kernel_curves(results, title, dark=dark)
+        figures["information"] = information_plane(results, title, dark=dark)
     return figures
 
 
@@ -94,9 +107,7 @@ def _of_history(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
     figures = {"training": training_curves(result, title, dark=dark)}
     if has_alignment(results) and not _is_aligned(result):
         figures["alignment"] = alignment_curves(results, title, dark=dark)
-    if has_targets(results):
-        figures["targets"] = target_curves(results, title, dark=dark)
-    return figures
+    return figures | _of_measurements(results, title, dark)
 
 
 def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
@@ -108,6 +119,8 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     x = backend.asarray(for_evaluation(examples.x, augmentation_of(stage)), net.dtype)
     title = f"under {stage.rule}, {_setting(experiment)}"
     figures = {"network": broadcast(net, rule, dark=dark)}
+    if experiment.kernels:
+        figures["similarities"] = similarities(net, x, examples.y, loss, f"Kernels {title}", dark=dark)
     carriers = rule.layers_with_feedback(net) if rule.B_corresponds_to_W else []
     current = {layer.name: rule.feedback(layer) for layer in carriers}  # rule.B dates from the last backward pass
     feedback = {name: rule.B.get(name) if B is None else B for name, B in current.items()}

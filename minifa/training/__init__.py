@@ -8,6 +8,7 @@ __all__ = [
     "History",
     "ProgressBar",
     "RecordAlignment",
+    "RecordKernels",
     "RecordTargets",
     "Trainer",
     "train",
@@ -21,7 +22,7 @@ from ..network import Network
 from ..optim import Optimizer
 from ..rules.base import Rule
 from ..validation import check_bool
-from .callbacks import EarlyStopping, ProgressBar, RecordAlignment, RecordTargets
+from .callbacks import EarlyStopping, ProgressBar, RecordAlignment, RecordKernels, RecordTargets
 from .history import History
 from .trainer import Callback, Trainer
 

@@ -1,8 +1,9 @@
-"""Callbacks that come with minifa: early stopping, a progress bar, and measurements of feedback and targets."""
+"""Callbacks that come with minifa: early stopping, a progress bar, and measurements of feedback, targets and
+kernels."""
 
 from __future__ import annotations
 
-__all__ = ["EarlyStopping", "ProgressBar", "RecordAlignment", "RecordTargets"]
+__all__ = ["EarlyStopping", "ProgressBar", "RecordAlignment", "RecordKernels", "RecordTargets"]
 
 import math
 import time
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy
 
-from .. import backend, metrics, target_metrics
+from .. import backend, kernel_metrics, metrics, target_metrics
 from ..backend import Array
 from ..console import bar
 from ..data.augment import for_evaluation
@@ -18,10 +19,12 @@ from ..data.base import Examples
 from ..network import check_state
 from ..registry import as_call, unknown
 from ..schedules import larger_is_better, measured_in_training
-from ..validation import check_between, check_bool, check_float, check_int, check_str, check_type
+from ..validation import check_between, check_bool, check_float, check_int, check_positive, check_str, check_type
 from .history import Row
 from .phases import Carried
 from .trainer import Callback, Trainer, check_examples
+
+KERNEL_SIZE = 512  # maximum number of examples between which kernels are measured
 
 
 class EarlyStopping(Callback):
@@ -292,3 +295,25 @@ class RecordTargets(_RecordLayers):
     def _measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
         net, rule, loss = trainer.net, trainer.rule, trainer.loss
         return target_metrics.target_alignment(net, rule, x, self.examples.y, loss, self.damping)
+
+
+class RecordKernels(_RecordLayers):
+    """Adds to every row how much each hidden layer depends on the inputs and the labels: ``<layer>.nhsic_input``,
+    ``<layer>.nhsic_label``, ``<layer>.cka_input`` and ``<layer>.cka_label`` (see `minifa.kernel_metrics`).
+
+    Args:
+        examples: the batch that is measured, the same in every epoch: its first 512 examples.
+        sigma: width of the Gaussian kernels, relative to the root of the number of values.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: a sigma that is not above 0.
+    """
+
+    def __init__(self, examples: Examples, sigma: float = 5.0) -> None:
+        check_examples(examples)
+        super().__init__(examples.head(KERNEL_SIZE))
+        self.sigma = check_positive(sigma, "sigma")
+
+    def _measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
+        return kernel_metrics.dependence(trainer.net, x, self.examples.y, trainer.loss, self.sigma)

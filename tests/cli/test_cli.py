@@ -379,7 +379,7 @@ def test_a_smaller_last_batch_is_dropped_in_a_run_and_when_it_is_resumed(capsys)
     assert result.experiment.drop_last and len(result.history) == 3
     assert checkpoints.read("run/last.ckpt").training["seen"] == 1000
     assert tables.ms_per_step(result) > 0
-    later = {"drop_last", "targets"}  # not in configurations of earlier versions
+    later = {"drop_last", "targets", "kernels"}  # not in configurations of earlier versions
     assert not later & experiments.Experiment().as_config().keys()
     with pytest.raises(ValueError, match="1437 examples in batches of 2000 leave no batch"):
         stepper.Replay(dataclasses.replace(result.experiment, batch_size=2000), mf.data.load("digits")).batch()

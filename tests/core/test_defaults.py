@@ -39,6 +39,7 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: mf.BatchNorm(3), {"eps": 1e-5, "momentum": 0.1, "affine": True}),
     (lambda: mf.LayerNorm(3), {"eps": 1e-5, "elementwise_affine": True, "bias": True}),
     (lambda: mf.GroupNorm(1, 3), {"eps": 1e-5, "affine": True}),
+    (lambda: mf.DivisiveNorm(1, 3), {"power": 0.2, "smoothing": 1}),
     (lambda: mf.ELU(), {"alpha": 1}),
     (lambda: mf.GELU(), {"approximate": "none"}),
     (lambda: mf.SiLU(), {}),
@@ -97,6 +98,9 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.DualProp(), {"alpha": 0.5, "beta": 0.1}),
     (lambda: rules.Synthetic(), {"condition": True, "static": False, "at": "stage"}),
     (lambda: rules.PerturbedFeedback(), {"sigma": 0.01, "rate": 0.1}),
+    (lambda: rules.PHSIC(), {"kernel": "cosine", "sigma": 0.5, "gamma": 2, "labels": "cosine", "groups": None}),
+    (lambda: rules.PHSIC(groups=4), {"power": 0.5, "at": "stage"}),
+    (lambda: rules.HSIC(), {"balance": 50, "sigma": 5, "eps": 1e-5, "at": "activation"}),
     (lambda: rules.DirectKolenPollack(0, "activation", "gaussian", 0.5, True), DIRECT),
     (lambda: rules.DFA(0, "activation", "gaussian", 0.5, True, True), {**DIRECT, "shared": True}),
 ]
@@ -114,7 +118,7 @@ def test_defaults(make, expected):
 def test_a_given_layer_name_is_kept(make):
     made = make()
     sizes = {"linear": (1, 1), "conv": (1, 1, 1), "residual": ([mf.ReLU()],), "groupnorm": (1, 1)}
-    sizes |= {"vectors": (2,), "vectorlinear": (1, 1, 2), "gate": (1, 2)}
+    sizes |= {"vectors": (2,), "vectorlinear": (1, 1, 2), "gate": (1, 2), "divisivenorm": (1, 1)}
     given = sizes.get(made.kind, (2,) if made.kind.endswith(("pool", "norm", "response")) else ())
     assert type(made)(*given, name="mine").name == "mine"
 

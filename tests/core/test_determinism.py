@@ -46,7 +46,10 @@ VARIANTS = (  # options whose draws occur under no rule's defaults
     "product:fixed=orthogonal",
     "pepita:output=second",
 )
-DESCRIPTIONS = (*("pc:steps=4" if name == "pc" else name for name in RULES), *VARIANTS)  # 20 relaxation steps take seconds
+DESCRIPTIONS = (
+    *("pc:steps=4" if name == "pc" else name for name in RULES),
+    *VARIANTS,
+)  # 20 relaxation steps take seconds
 IN_DOUBLE = ("node_perturbation", "weight_perturbation")
 
 

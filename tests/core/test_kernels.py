@@ -11,13 +11,15 @@ import minifa as mf
 from minifa import kernels
 from minifa.backend import to_host
 
+KERNELS = [kernels.Grouped(kernels.Cosine(), 2), kernels.Grouped(kernels.Gaussian(0.2), 1, 0.8, 0.5)]
+
 
 def hsic(K, L):
     H = np.eye(len(K)) - 1 / len(K)
     return np.trace(K @ H @ L @ H) / len(K) ** 2
 
 
-@pytest.mark.parametrize("kernel", [kernels.Cosine(), kernels.Cosine(floor=2.0), kernels.Gaussian(sigma=0.7)])
+@pytest.mark.parametrize("kernel", [*KERNELS, kernels.Cosine(floor=2.0), kernels.Gaussian(sigma=0.7)])
 @pytest.mark.parametrize("shape", [(5, 4), (5, 2, 3, 2)])
 def test_the_error_of_a_kernel_is_the_derivative_of_a_loss_of_it(kernel, shape, float64):
     rng = np.random.default_rng(0)

@@ -564,6 +564,73 @@ def test_target_curves_show_every_quantity_of_every_layer_with_the_band_of_chanc
         figures.target_curves([result("fa", 0, 0.9)])
 
 
+def with_kernels(rule, seed=0, layers=("relu1", "relu2")):
+    """A result whose nHSIC with the inputs grows from 20 to 22, with the labels from 4 to 6."""
+    rows = [{"epoch": epoch, "test_accuracy": 0.5, "test_loss": 1.0} for epoch in range(3)]
+    for row in rows:
+        for i, layer in enumerate(layers):
+            kernels = {"nhsic_input": 20.0 + row["epoch"] + i + seed, "nhsic_label": 4.0 + row["epoch"] + i}
+            row |= {f"{layer}.{key}": value for key, value in {**kernels, "cka_label": 0.5}.items()}
+    return Result(small_experiment(rule, seed), rows, 0.5, "test", 1.0, ("conv1", "linear1"))
+
+
+def test_the_information_plane_has_a_panel_for_each_rule_and_a_line_for_each_layer():
+    figure = figures.information_plane([with_kernels(rule, seed) for rule in RULES_OF_5 for seed in (0, 2)])
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in panels] == list(RULES_OF_5) and len(figure.axes) == 6
+    paths = [line for line in panels[1].get_lines() if len(line.get_xdata()) == 3]
+    assert np.array([line.get_xydata() for line in paths]).tolist() == [
+        [[21, 4], [22, 5], [23, 6]],  # the means over seeds
+        [[22, 5], [23, 6], [24, 7]],
+    ]
+    first, last = (line for line in panels[0].get_lines()[1:3])
+    assert (first.get_xdata()[0], last.get_xdata()[0]) == (21, 23)
+    assert first.get_markerfacecolor() == panels[0].get_facecolor() != last.get_markerfacecolor()
+    assert "before training" in legend_words(figure) and "relu2" in legend_words(figure)
+    many = figures.information_plane([with_kernels("bp", layers=[f"relu{i}" for i in range(20)])])
+    assert "8 of 20 layers" in words(many)
+
+
+RULES_OF_5 = ("bp", "fa", "dfa", "usf", "shallow")
+
+
+def legend_words(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_kernel_curves_show_what_each_layer_depends_on():
+    figure = figures.kernel_curves([with_kernels("bp"), with_kernels("fa", 1)])
+    panels = np.array(figure.axes).reshape(3, 2)
+    assert [axes.get_title(loc="left") for axes in panels[0]] == ["relu1", "relu2"]
+    ends = [line.get_ydata()[-1] for axes in panels[:, 1] for line in axes.get_lines() if line.get_label() == "fa"]
+    assert ends == [24, 7, 0.5]
+    for draw in (figures.kernel_curves, figures.information_plane):
+        with pytest.raises(
+            ValueError, match=r"must contain kernels: these runs measured none \(the setting training.ke"
+        ):
+            draw([result("fa", 0, 0.9)])
+
+
+def test_the_similarities_of_examples_are_sorted_by_class():
+    net, (x, y) = small_net(), batch(9, (6, 6, 1))
+    y = np.array([2, 0, 1, 0, 2, 2, 1, 0, 1])
+    figure = figures.similarities(net, x, y, mf.SoftmaxCrossEntropy())
+    panels = [axes for axes in figure.axes if axes.get_images()]
+    assert [axes.get_title(loc="left") for axes in panels] == ["inputs", "relu1  4 × 4 × 2", "tanh1  6", "targets"]
+    same = np.kron(np.eye(3), np.ones((3, 3)))
+    np.testing.assert_allclose(panels[-1].get_images()[0].get_array(), 1.5 * same - 0.5, atol=1e-6)
+    np.testing.assert_allclose(np.diag(panels[1].get_images()[0].get_array()), 1, rtol=1e-5)
+    one = Network([Linear(36, 4), Tanh(), Linear(4, 1)])
+    numbers = figures.similarities(one, x.reshape(9, -1), np.arange(9.0)[:, None], mf.HalfSquaredError())
+    picture = [axes for axes in numbers.axes if axes.get_images()][-1].get_images()[0].get_array()
+    assert (np.diff(picture[0]) < 0).all() and "sorted by target" in words(numbers)
+
+
+def test_local_losses_below_zero_have_a_linear_axis():
+    rows = [{"epoch": i, "test_loss": 1.0, "relu1.local_loss": value} for i, value in enumerate((0.5, -0.5))]
+    assert figures.training_curves(History(rows)).axes[-1].get_yscale() == "linear"
+
+
 def test_runs_without_anything_to_draw_are_refused():
     broken = [result("fa", 0, 0.0, error="ValueError: broken")]
     for picture in (figures.learning_curves, figures.alignment_curves, figures.comparison, figures.survey):
@@ -860,6 +927,12 @@ def test_a_run_with_targets_draws_them(tmp_path):
     assert "tanh1.gn_angle" in History.read_csv(folder / "history.csv").columns()
 
 
+def test_a_run_with_kernels_draws_them(tmp_path):
+    folder, _ = train(tmp_path, "phsic", "--kernels", epochs=1)
+    assert {"dependence", "information", "similarities"} < figures.of_run(folder).keys()
+    assert "tanh1.nhsic_label" in History.read_csv(folder / "history.csv").columns()
+
+
 def test_the_command_writes_the_pictures_into_the_run(tmp_path, capsys):
     folder, _ = train(tmp_path, "fa", epochs=1)
     capsys.readouterr()
@@ -1111,6 +1184,15 @@ PICTURES = {
     "alignment": (LINES, lambda dark: figures.alignment_curves(curves(), dark=dark)),
     "comparison": (LINES, lambda dark: figures.comparison(curves(), dark=dark)),
     "survey": (CELLS, lambda dark: figures.survey(curves(), dark=dark)),
+    "dependence": (LINES, lambda dark: figures.kernel_curves([with_kernels("bp"), with_kernels("fa", 1)], dark=dark)),
+    "information": (
+        LINES,
+        lambda dark: figures.information_plane([with_kernels("bp"), with_kernels("fa", 1)], dark=dark),
+    ),
+    "similarities": (
+        CELLS,
+        lambda dark: figures.similarities(small_net(), *batch(9, (6, 6, 1)), mf.SoftmaxCrossEntropy(), dark=dark),
+    ),
     "training": (LINES, lambda dark: figures.training_curves(curves()[-2], dark=dark)),
     "history": (LINES, lambda dark: figures.history_curves(histories(), QUANTITIES, dark=dark)),
     "memory": (LINES, lambda dark: figures.activation_memory(peaks(), dark=dark)),

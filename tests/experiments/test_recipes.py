@@ -41,6 +41,7 @@ batch_size = 32
 seed = 7
 alignment = false
 targets = true
+kernels = true
 """
 
 
@@ -70,6 +71,7 @@ def test_every_setting_reaches_the_experiment():
         seed=7,
         alignment=False,
         targets=True,
+        kernels=True,
     )
     assert recipes.parse(FULL).experiment == expected
 

@@ -73,6 +73,7 @@ INSIDE = {
         "show_feedback",  # its matrices are those of a file that is validated
     ),
     *("check_error", "check_pair"),
+    *("local_loss", "objective"),  # of a rule with local losses
 }
 ELSEWHERE = {"Trainer.load_state"}  # a checkpoint's: see `fuzzing.files`
 
@@ -129,7 +130,7 @@ STATES = ("state",)  # of which one array is replaced
 
 MODULES = (
     *(mf, data, mf.kernels, losses, metrics, models, optim, rules, target_metrics, tracing, training, weights),
-    figures,
+    *(mf.kernel_metrics, figures),
 )
 ARRAYS = ("Array", "NDArray", "Images", "Host", "Examples")
 
@@ -247,7 +248,8 @@ def receiver_of(cls: Any) -> Receiver | None:
     if issubclass(cls, losses.Loss):
         return (lambda objects, random: cls()) if cls.name else None
     if issubclass(cls, mf.kernels.Kernel):
-        return (lambda objects, random: cls()) if cls is not mf.kernels.Kernel else None
+        options = (mf.kernels.Cosine(), 2) if cls is mf.kernels.Grouped else ()
+        return (lambda objects, random: cls(*options)) if cls is not mf.kernels.Kernel else None
     known: dict[Any, Receiver] = {
         mf.Network: _network,
         mf.Trainer: _trainer,
@@ -273,7 +275,7 @@ def unfit() -> list[str]:
 BASES = (
     *(mf.Layer, mf.Weighted, Rule, optim.Optimizer, losses.Loss, mf.Pass, mf.Trace, mf.Moment, mf.data.Dataset),
     *(training.Callback, training.ProgressBar, training.RecordAlignment, training.RecordTargets),
-    *(training.History, mf.kernels.Kernel),
+    *(training.RecordKernels, training.History, mf.kernels.Kernel),
 )
 
 

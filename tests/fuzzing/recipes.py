@@ -235,6 +235,7 @@ FITTING = {
     "training.seed": ("0", "4294967296", "9223372036854775807"),
     "training.alignment": ("true", "false"),
     "training.targets": ("true", "false"),
+    "training.kernels": ("true", "false"),
     "training.drop_last": ("true", "false", "1"),
     "training.patience": ("0", "1", "9223372036854775807", "true"),
 }  # fmt: skip

@@ -126,9 +126,10 @@ class Objects(Arrays):
             "linear1.weight_angle": 40.0,
             "linear1.true_angle": 40.0,
             "linear1.sign_agreement": 0.5,
+            **{"tanh1.nhsic_input": 20.0, "tanh1.nhsic_label": 4.0, "tanh1.cka_label": 0.5},
             **{"tanh1.bp_angle": 0.0, "tanh1.gn_angle": 20.0, "tanh1.target_size": 0.5},
         }
-        history = [{"epoch": 0, "test_loss": 0.7, "test_accuracy": 0.5}, row]
+        history = [{**row, "epoch": 0}, row]
         return experiments.Result(self.experiment, history, 1.0, "test", 1.0, ("linear1", "linear2"))
 
     def checkpoint(self) -> Path:
@@ -292,6 +293,7 @@ GIVEN: dict[str, Give] = {
     "data.augment.Augmentation.size": lambda w: None,
     "data.augment.Augmentation.shape.shape": lambda w: (6, 6, 2),
     "data.augment.Jitter.shape.shape": lambda w: (6, 6, 2),
+    "kernels.Grouped.kernel": lambda w: mf.kernels.Cosine(),
     "kernels.make.description": lambda w: "cosine",
     "schedules.make.description": lambda w: "cosine:epochs=3",
     "schedules.step_decay.size": lambda w: 2,
@@ -440,6 +442,7 @@ OWNERS: dict[str, Give] = {
     "SaveCheckpoints": lambda w: checkpoints.SaveCheckpoints(w.folder),
     **{name: lambda w: mf.kernels.Cosine() for name in ("Kernel", "Cosine")},
     "Gaussian": lambda w: mf.kernels.Gaussian(),
+    "Grouped": lambda w: mf.kernels.Grouped(mf.kernels.Cosine(), 2),
     "WriteLogs": lambda w: logs.WriteLogs(w.folder),
 }
 
