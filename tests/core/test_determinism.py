@@ -49,7 +49,7 @@ VARIANTS = (  # options whose draws occur under no rule's defaults
 DESCRIPTIONS = (
     *("pc:steps=4" if name == "pc" else name for name in RULES),
     *VARIANTS,
-)  # 20 relaxation steps take seconds
+)  # 20 steps take seconds
 IN_DOUBLE = ("node_perturbation", "weight_perturbation")
 
 
