@@ -271,8 +271,8 @@ def spread(y: Array) -> Array:
     """The standard deviation over the positions of each channel, (n, H, W, C) to (n, C), with the divisor H W - 1.
 
     >>> from minifa.rules.local_parts import spread
-    >>> spread(mf.asarray([[[[1.0, 5.0], [3.0, 5.0]]]])).round(4).tolist()  # two positions of two channels
-    [[1.4142, 0.0]]
+    >>> spread(mf.asarray([[[[1.0, 5.0], [3.0, 5.0], [5.0, 5.0]]]])).tolist()  # three positions of two channels
+    [[2.0, 0.0]]
     """
     deviations = _deviations(y)
     return xp.sqrt((deviations * deviations).sum(axis=1) / (deviations.shape[1] - 1))
