@@ -29,8 +29,8 @@ from collections.abc import Callable
 from .array_checks import require_float, require_like
 from .backend import Array, quietly, xp
 from .layers.divisive_norm import group_variance
-from .linalg import norm, solve
-from .parallel.chunks import matmul
+from .linalg import norm
+from .parallel.chunks import matmul, with_one_thread
 from .registry import make_described, register_table
 from .validation import check_int, check_positive, check_type
 
@@ -220,8 +220,11 @@ def normalised(K: Array, eps: float = EPS) -> tuple[Array, Array]:
     C, n = centred(K), len(K)
     if C.dtype not in ("float32", "float64"):
         raise TypeError(f"a kernel must be of float32 or float64 to be normalised, got {C.dtype}: convert it")
+    least = 10 * float(xp.finfo(C.dtype).eps)  # the condition number is at most about 1 / eps: K has entries up to 1
+    if eps < least:
+        raise ValueError(f"eps must be at least {least:.0e} with {C.dtype}, got {eps}: use a larger eps")
     identity = xp.eye(n, dtype=K.dtype)
-    R = solve(C + (eps * n) * identity, identity, "C + eps n I of a kernel matrix", "use a larger eps")
+    R = with_one_thread(lambda: xp.linalg.inv(C + (eps * n) * identity))
     return identity - (eps * n) * R, R
 
 
@@ -235,7 +238,7 @@ def nhsic(K: Array, L: Array, eps: float = EPS) -> Array:
 
     Raises:
         TypeError, ValueError: arguments that are not kernel matrices of the same examples, an eps that is not a number
-            above 0; an eps so small that C + eps n I is ill-conditioned.
+            above 0; an eps so small that C + eps n I may be ill-conditioned.
 
     >>> K = mf.kernels.Cosine().matrix(mf.asarray(np.eye(4)))
     >>> round(float(mf.kernels.nhsic(K, K)), 3)  # four examples, none like another

@@ -171,7 +171,10 @@ class Weighted(Layer):
         if (x := self.cache) is not None:
             positions = x.shape[:1] if x.ndim == 2 else self.positions(x.shape)
             self.check_error(delta, (*positions, self.weight_shape[-1]))
-        self.store_gradients(delta, rule.presynaptic.get(self.name))
+        if self.name in rule.presynaptic:
+            self.store_gradients(delta, rule.presynaptic[self.name])
+        else:  # also for layers whose `store_gradients` knows no x
+            self.store_gradients(delta)
         if not self.needs_input_gradient:
             return None
         below = rule.carry(self, delta)

@@ -148,7 +148,7 @@ class PHSIC(KernelLosses):
 
 def check_sizes(rule: PHSIC, net: Network) -> None:
     """Raise ValueError for the cosine of a single output, or for groups that do not divide a taught layer."""
-    if rule.labels == "cosine" and net.output_layer.weight_shape[-1] == 1:
+    if rule.labels == "cosine" and math.prod(net.output_shape or net.output_layer.weight_shape[-1:]) == 1:
         raise ValueError(
             "phsic compares targets without their mean over the outputs, and this network has one output: use "
             "labels='gaussian'"
@@ -190,6 +190,7 @@ class HSIC(KernelLosses):
     needs = "a whole batch of inputs and of targets at every layer; no backward path"
     Q_equation = "Q = H (eps n R M R) H\nM = Kt_x - lambda Kt_y\nR = (H K H + eps n I)^-1"
     symbols = {"M": "M", "lambda": "balance", "eps": "eps"}
+    rounding = 300.0  # R multiplies those of K by up to 1 / eps, where the examples of a small batch are much alike
 
     def __init__(self, seed: int = 0, balance: float = 50.0, sigma: float = 5.0, eps: float = EPS) -> None:
         super().__init__(seed)

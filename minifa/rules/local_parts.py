@@ -190,7 +190,7 @@ class Similarity(LocalLoss):
             self.arrays = {self.V.name: self.V.W}
             self.names["V"] = f"{layer.name}.V"
         self.equation = SIMILARITY.format(s="h", error="delta")
-        if len(layer.output_shape or ()) > 1:
+        if len(layer.output_shape or ()) == 3:
             s = "the standard deviation of each channel of " + ("h" if self.V is None else "conv(h, V)")
             self.equation = f"s = {s}\n{SIMILARITY.format(s='s', error='delta_s')}\ndelta = dL/dh"
         elif self.V is not None:
@@ -198,7 +198,8 @@ class Similarity(LocalLoss):
 
     def __call__(self, h: Array, t: Array, loss: Loss) -> Signals:
         pooled = h if self.pool is None else self.pool.forward(h, TRAINING)
-        y = pooled if self.V is None else self.V.forward(pooled, TRAINING)
+        x = pooled if isinstance(self.V, Conv2d) else pooled.reshape(len(h), -1)
+        y = pooled if self.V is None else self.V.forward(x, TRAINING)
         s = spread(y) if has_spread(y) else y.reshape(len(y), -1)
         z, r = COSINE.rows(s)
         S, T = matmul(z, z.T), COSINE.matrix(self.targets.embedding(t))
@@ -208,8 +209,8 @@ class Similarity(LocalLoss):
         delta = spread_error(y, s, delta_s) if has_spread(y) else delta_s.reshape(y.shape)
         gradients = {}
         if self.V is not None:
-            gradients[self.V.name] = self.V.weight_gradient(pooled, delta)
-            delta = self.V.carry(delta, self.V.W)
+            gradients[self.V.name] = self.V.weight_gradient(x, delta)
+            delta = self.V.carry(delta, self.V.W).reshape(pooled.shape)
         if self.pool is not None:
             delta = self.pool.backward(delta, self.rule)
         shown = {"s": s, "r": r, "z": z, "S": S, "T": T, "G": G, "delta_s": delta_s}

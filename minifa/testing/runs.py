@@ -52,4 +52,4 @@ def update(
 def tolerance_factor(rule: Rule) -> float:
     """The factor of the tolerance in comparisons of this rule: the perturbation rules divide small differences of
     losses by a small sigma."""
-    return 1.0 if rule.one_backward_pass else 100.0
+    return max(rule.rounding, 1.0 if rule.one_backward_pass else 100.0)

@@ -96,6 +96,12 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.ZIL(), {"gamma": 1}),
     (lambda: rules.PC(), {"gamma": 0.1, "steps": 20, "beta": None}),
     (lambda: rules.DualProp(), {"alpha": 0.5, "beta": 0.1}),
+    (
+        lambda: rules.Local(),
+        {"loss": "predsim", "heads": "learned", "beta": 0.99, "similarity_head": False, "dim_in_decoder": 4096},
+    ),
+    (lambda: rules.Local(bio=True), {"heads": "fixed", "beta": 0.01}),
+    (lambda: rules.ForwardForward(), {"mark": 3, "goodness": "mean", "theta": None, "prediction": "goodness"}),
     (lambda: rules.Synthetic(), {"condition": True, "static": False, "at": "stage"}),
     (lambda: rules.PerturbedFeedback(), {"sigma": 0.01, "rate": 0.1}),
     (lambda: rules.PHSIC(), {"kernel": "cosine", "sigma": 0.5, "gamma": 2, "labels": "cosine", "groups": None}),

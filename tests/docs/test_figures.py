@@ -31,7 +31,7 @@ from minifa import Conv2d, Flatten, Linear, Network, ReLU, Residual, Tanh, cli, 
 from minifa.data import DataFileError
 from minifa.experiments import Experiment, Result, run_folder
 from minifa.figures import style
-from minifa.testing.examples import ALL_RULES, VECTOR_RULES, batch, network_for, small_convnet
+from minifa.testing.examples import ALL_RULES, batch, model_for, network_for, small_convnet
 from minifa.training import History
 
 CE = mf.SoftmaxCrossEntropy()
@@ -989,7 +989,7 @@ def test_a_comparison_draws_its_rules_side_by_side(tmp_path, capsys):
     "rules, pictures",
     [
         (
-            [name for name in mf.rules.RULES if name not in VECTOR_RULES],
+            [name for name in mf.rules.RULES if model_for(name) == ("mlp", {})],
             ["comparison", "learning", "alignment"],
         ),  # the comparison is the survey
         (["node_perturbation"], ["comparison", "learning", "survey"]),  # it sends no error, so it has no angle

@@ -69,6 +69,7 @@ INSIDE = {
         "to_float",
         "count_correct",
         "layout",
+        *("marked", "unmarked", "wrong", "set_error"),  # of forward-forward
         "compare",  # it trains; its arrays are those of from_arrays
         "show_feedback",  # its matrices are those of a file that is validated
     ),
@@ -223,6 +224,11 @@ def _augmentation(objects: Objects, random: Random) -> Any:
     return mf.data.Augmentation(padding=1, size=random.choice((None, 4)))
 
 
+def _jitter(objects: Objects, random: Random) -> Any:
+    objects.x = objects.images
+    return mf.data.Jitter(pixels=random.choice((1, 2)))
+
+
 def _optimizer(cls: Any) -> Receiver:
     def receiver(objects: Objects, random: Random) -> Any:
         objects.optimizer = cls(lr=0.1)
@@ -254,6 +260,7 @@ def receiver_of(cls: Any) -> Receiver | None:
         mf.Network: _network,
         mf.Trainer: _trainer,
         mf.data.Augmentation: _augmentation,
+        mf.data.Jitter: _jitter,
         mf.data.Examples: lambda objects, random: objects.examples,
     }
     return known.get(cls)

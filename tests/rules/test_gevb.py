@@ -272,7 +272,10 @@ def test_the_other_rules_run_on_a_vector_network(description):
         assert np.isfinite(update(net, rule, x, y, CE, mf.SGD(0.1)))
     assert (net["linear1"].W != before).any() == (description != "shallow")
     if rule.crosses_weights:
-        assert {name: B.shape for name, B in rule.B.items()} == {"vectorlinear1": (8, 8), "vectorlinear2": (8, 1)}
+        assert {name: B.shape for name, B in rule.B.items() if "/" not in name} == {
+            "vectorlinear1": (8, 8),
+            "vectorlinear2": (8, 1),
+        }
 
 
 @pytest.mark.parametrize("description", [*CHAIN_RULES, *LINEAR_RULES])
