@@ -471,7 +471,12 @@ PARAMETERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+LARGE = ("n_out of resnet18", "n_out of alexnet")  # each call draws millions of weights
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in LARGE else name for name in PARAMETERS]
+)
 def test_invalid_parameters_are_refused_by_the_call_that_receives_them(name):
     """Many of them raised an error of Python's, or were stored until a pass failed."""
     make, good, bad = PARAMETERS[name]
