@@ -2,8 +2,8 @@
 
 A layer implements its arithmetic and is independent of the learning rule. In the backward pass it receives the rule
 as a `Teacher` with two methods: every layer's error comes from `teach`, and a layer with weights
-(`minifa.layers.weighted`) calls `carry` for the error below it. Such a layer learns from its input, or from another
-activity that the rule gives in `presynaptic`.
+(`minifa.layers.weighted`) calls `carry` for the error below it. Such a layer learns from its input, or from the
+activity that a teacher's attribute ``presynaptic`` has under the layer's name.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ __all__ = ["Layer", "Listen", "Teacher", "Pass"]
 
 import operator
 import sys
-from collections.abc import Container, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, Protocol
 
 from .. import backend, extension_checks
@@ -27,9 +26,7 @@ A_RULE = "the rule must be a minifa.rules.Rule, for example minifa.rules.make('f
 
 
 class Teacher(Protocol):
-    """What the backward pass asks: implemented by `minifa.rules.Rule`."""
-
-    presynaptic: Mapping[str, Array] = MappingProxyType({})  # instead of a weighted layer's input, by layer name
+    """The two methods that the backward pass calls: implemented by `minifa.rules.Rule`."""
 
     def teach(self, layer: Any, delta: Array | None) -> Array | None:
         """The error at the output of this layer, given the error from above."""

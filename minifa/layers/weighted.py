@@ -171,8 +171,9 @@ class Weighted(Layer):
         if (x := self.cache) is not None:
             positions = x.shape[:1] if x.ndim == 2 else self.positions(x.shape)
             self.check_error(delta, (*positions, self.weight_shape[-1]))
-        if self.name in rule.presynaptic:
-            self.store_gradients(delta, rule.presynaptic[self.name])
+        presynaptic = getattr(rule, "presynaptic", None)  # a teacher may have none
+        if presynaptic and self.name in presynaptic:
+            self.store_gradients(delta, presynaptic[self.name])
         else:  # also for layers whose `store_gradients` knows no x
             self.store_gradients(delta)
         if not self.needs_input_gradient:

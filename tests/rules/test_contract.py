@@ -276,6 +276,24 @@ def test_the_result_of_constrain_is_checked():
 # --- attaching, and feedback that the optimizer updates ---------------------------------------------------------------
 
 
+def test_a_teacher_needs_two_methods_only(float64):
+    """As `minifa.layers.Teacher` has: one that watches a rule need not know its other attributes."""
+
+    class Watching:
+        def teach(self, layer, delta):
+            return delta
+
+        def carry(self, layer, delta):
+            return layer.carry(delta, layer.W)
+
+    net, (x, y) = mlp(), batch(shape=(4,))
+    rule = BP().attach(net)
+    rule.gradients(net, x, y, CE)
+    expected = {name: gradient.copy() for name, gradient in net.gradients().items()}
+    net.backward(rule.error, Watching())
+    assert_same_bits(expected, net.gradients())
+
+
 @pytest.mark.parametrize("description", ALL_RULES)
 def test_attaching_a_rule_changes_nothing_in_the_network(description):
     net = network_for(description)
