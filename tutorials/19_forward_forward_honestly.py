@@ -3,10 +3,10 @@
 #
 # **In the forward-forward algorithm every layer learns by itself, from two forward passes: it should be active for an
 # image with its own label and inactive for an image with a wrong label. No error crosses any layer. It learns the
-# digits: the label with the most activity is right for 95 % of the test images. But a classifier on top of random
-# layers that never learn is right for 96 %, and on top of the learned layers for 94 % or 97 %, depending on one detail
-# of the loss; backpropagation has 98 %. You will compute an update by hand, see the two kinds of images and what each
-# layer makes of them, and measure all of this beside the two controls.**
+# digits: the label with the most activity is right for 95 % or 96 % of the test images, depending on one detail of the
+# loss, and a classifier on top of the learned layers for 94 % or 97 %. But a classifier on top of random layers that
+# never learn is right for 96 %, and backpropagation for 98 %. You will compute an update by hand, see the two kinds of
+# images and what each layer makes of them, and measure all of this beside the two controls.**
 #
 # You need the definition of delta (tutorial 01). The rule is Hinton's (2022, "The forward-forward algorithm: some
 # preliminary investigations"). Other rules without a backward pass are in tutorial 11.

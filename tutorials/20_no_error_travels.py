@@ -179,20 +179,20 @@ ax.set(ylabel="test accuracy", title="Eight hidden layers, 15 epochs, three seed
 _ = ax.axvspan(0.5, 4.5, color=BLUE, alpha=0.06)
 
 # %% [markdown]
-# The answer is (c). `predsim`, `sim` and `pred` are not behind backpropagation (with 360 test digits and three seeds, a
-# difference below 0.03 says little). There are eight layers, and no error has passed one of them. A fixed $M$ costs
-# several percent. Direct feedback alignment depends on the seed here, and feedback alignment has hardly learned:
-# without batch norm their random matrices are of little use through so many layers, and on average both are behind
-# `shallow`, whose hidden layers stay as they were drawn.
+# The answer is (c). The rules with local losses have a shaded background. `predsim`, `sim` and `pred` are not behind
+# backpropagation (with 360 test digits and three seeds, a difference below 0.03 says little). There are eight layers,
+# and no error has passed one of them. A fixed $M$ costs several percent. Direct feedback alignment depends on the seed
+# here, and feedback alignment has hardly learned: without batch norm their random matrices are of little use through so
+# many layers, and neither is on average above `shallow`, whose hidden layers stay as they were drawn.
 #
 # This is one small task. On CIFAR-10 the authors report 5.6 % errors for `predsim` in a convolutional network and 6.0 %
 # for backpropagation, but 8.4 % for `pred` and 7.2 % for `sim`: there one of the two losses is not enough.
 #
 # ## What each layer knows
 #
-# A rule with local losses has numbers that no other rule has: each layer's own loss, and the accuracy of its head.
-# They are in `rule.local` after each batch, and in the history after each epoch (`relu3.local_loss`,
-# `relu3.local_accuracy`), and `minifa` draws them in the figures of a run.
+# A rule with local losses has numbers that no other rule has: each layer's own loss, and the accuracy of its head. They
+# are in `rule.local` after each batch, and in the history after each epoch (`relu3.local_loss`,
+# `relu3.local_accuracy`). The figures of a run have the losses, its page `index.html` both.
 
 # %%
 for name in ("local", "local:loss=pred"):

@@ -59,9 +59,9 @@ def accuracy(trainer):
 #
 # $$K_{ij} = \hat z_i \cdot \hat z_j, \qquad \hat z_i = \frac{z_i - \bar z_i}{\lVert z_i - \bar z_i \rVert}$$
 #
-# The same formula for one-hot labels gives $K^y_{ij} = 1$ for two examples of a class and $-1/(C-1)$ for two examples
-# of different classes. Each layer has a loss of its own, with $\mathrm{pHSIC}(A, B) = \mathrm{mean}_{ij}\,(A_{ij} -
-# \bar A)\,B_{ij}$ and $\gamma = 2$:
+# The same formula for the one-hot labels of $k$ classes gives $K^y_{ij} = 1$ for two examples of one class and
+# $-1/(k-1)$ for two examples of different classes. Each layer has a loss of its own, with $\mathrm{pHSIC}(A, B) =
+# \mathrm{mean}_{ij}\,(A_{ij} - \bar A)\,B_{ij}$ (a bar over a matrix: the mean of its entries) and $\gamma = 2$:
 #
 # $$L = \mathrm{pHSIC}(K, K) - \gamma\,\mathrm{pHSIC}(K^y, K), \qquad Q_{ij} = \frac{\partial L}{\partial K_{ij}} =
 # \frac{2\,(K_{ij} - \bar K) - \gamma\,(K^y_{ij} - \bar K^y)}{n^2}$$
@@ -145,19 +145,20 @@ assert last[0] < last[1] < last[2]
 mf.figures.snapshots(films, times, notes, "Kernels of the layers during training")
 
 # %% [markdown]
-# The answer is (b). Each layer sharpens what the layer below has sharpened: blocks of one class become orange, and the
-# rest loses its colour. The number is the linear **CKA** between layer and labels: 1 if the two kernels $z z^\top$ and
-# $t t^\top$, centred, are proportional.
+# The answer is (b). Each layer sharpens what the layer below has sharpened: blocks of one class become orange (alike),
+# and the rest loses its colour (blue: opposite). The number is the linear **CKA** between layer and labels: 1 if the
+# two kernels $z z^\top$ and $t t^\top$, centred, are proportional; $t$ are the one-hot labels.
 #
 # ## The information plane
 #
 # The same can be measured for any rule. **nHSIC** is a normalised measure of dependence between two sets of values,
-# from their Gaussian kernels. With the centred kernel $C = H K H$, $H = I - 11^\top / n$,
+# from their Gaussian kernels, here $K_{ij} = \exp(-\lVert z_i - z_j \rVert^2 / (2 \sigma^2 u))$ for $u$ values per
+# example, with $\sigma = 5$. With the centred kernel $C = H K H$, $H = I - 11^\top / n$, and $\epsilon = 10^{-5}$,
 #
 # $$\mathrm{nHSIC}(A, B) = \mathrm{tr}(\tilde A \tilde B), \qquad \tilde A = C\,(C + \epsilon n I)^{-1}$$
 #
-# For labels alone there is a closed form to check it with: for $C$ balanced classes and
-# $a = \exp(-1 / (\sigma^2 C))$, $\mathrm{nHSIC}(Y, Y) = (C - 1)\,[(1 - a) / (1 - a + \epsilon C)]^2$, at most $C - 1$.
+# For labels alone there is a closed form to check it with: for $k$ balanced classes and $a = \exp(-1 / (\sigma^2 k))$,
+# $\mathrm{nHSIC}(Y, Y) = (k - 1)\,[(1 - a) / (1 - a + \epsilon k)]^2$, at most $k - 1$.
 #
 # The **information plane** of a rule shows for each layer how much it depends on the inputs (to the right) and on the
 # labels (upwards), from before training to its end.

@@ -42,7 +42,7 @@ def _description(rule: type[Rule]) -> str:
     passes = "one forward and one backward pass" if rule.one_backward_pass else "not a single backward pass, see below"
     feedback = f"{'learns' if rule.feedback_learns else 'does not learn'}; default weight decay {rule.weight_decay:g}"
     networks = [f"accepts: {rule.accepts}"] if rule.accepts else []
-    lines = [_summary(rule), *_indented(f"per update: {passes}", f"feedback: {feedback}", *networks), ""]
+    lines = [_summary(rule), *_indented(f"per update of the weights: {passes}", f"feedback: {feedback}", *networks), ""]
     names = [name for name in option_names(rule) if name != "seed"]  # type: ignore[arg-type]  # a class can be hashed
     parameters = inspect.signature(rule).parameters
     if names:
@@ -78,10 +78,18 @@ def _file_description(rule: type[Rule]) -> list[str]:
     width, lines = terminal_width(), list[str]()
     for paragraph in (sys.modules[rule.__module__].__doc__ or "").replace("`", "").strip().split("\n\n"):
         if paragraph.startswith(" "):  # equations with remarks, in columns where these fit
-            for line in paragraph.split("\n"):
-                close = re.sub(" {3,}", "   ", line.strip())
-                lines += [line] if len(line) <= width else lines_of(close, width, " " * 4, " " * 8)
+            rows = paragraph.split("\n")
+            lines += rows if max(map(len, rows)) <= width else _rewrapped(rows, width)
         else:
             lines += lines_of(" ".join(paragraph.split()), width)
         lines.append("")
     return lines[:-1]
+
+
+def _rewrapped(rows: list[str], width: int) -> list[str]:
+    """Rows of columns that are too wide, each in lines of its own; rows that continue the one above are indented."""
+    lines = list[str]()
+    for row in rows:
+        indent = " " * 4 if row[4:5].strip() else " " * 8
+        lines += lines_of(re.sub(" {3,}", "   ", row.strip()), width, indent, " " * 8)
+    return lines

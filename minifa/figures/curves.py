@@ -28,6 +28,7 @@ from ..chance import Band
 from ..experiments import Result
 from ..experiments.chance_levels import Levels, known_rule, levels_of
 from ..experiments.tables import all_layers, finished_by_rule, layers_with, mean_at_end
+from ..rules.base import Rule
 from ..training.history import History, Row
 from ..training.phases import starts_of
 from ..validation import check_type
@@ -315,6 +316,8 @@ def training_curves(result: Result | History, title: str = "", *, dark: bool = F
         levels = levels_of({result.experiment.label: [result]})
         if not _trains_output_only(result):
             facts.append("For the contribution of the hidden layers, compare with the rule shallow.")
+        if _predicts_otherwise(result):
+            facts.append("Test: of what the rule predicts; train: of the output layer.")
         if layers:
             facts.append(levels.describe("weight_angle"))
     many = len(by_layer) > 1
@@ -487,10 +490,15 @@ def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
 
 
 def _format_local_losses(axes: Axes) -> None:
-    """Set a logarithmic y axis, because the losses of different layers differ by orders of magnitude; not for losses
-    that may be negative."""
-    if 0 < axes.dataLim.minposy < math.inf and axes.dataLim.y0 >= 0:
+    """Set a logarithmic y axis where the losses of layers differ by orders of magnitude; not for losses that may be
+    negative. Otherwise the axis is linear, from 0 for losses above it."""
+    box = axes.dataLim
+    if not 0 < box.minposy < math.inf or box.y0 < 0:
+        return
+    if box.y1 > 10 * box.minposy:
         axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, 1.05 * box.y1)
 
 
 def _draw_legend(figure: Figure, groups: Groups, dark: bool, explained: Sequence[Line2D | Patch]) -> None:
@@ -599,6 +607,12 @@ def _trains_output_only(result: Result) -> bool:
     """Whether the rule is the control under which hidden layers keep their initial weights."""
     rule = None if result.experiment.phases else known_rule(result.experiment.rule)
     return rule is not None and rule.one_backward_pass and not rule.crosses_weights and not rule.requires_errors
+
+
+def _predicts_otherwise(result: Result) -> bool:
+    """Whether the rule has a prediction of its own: the loss and accuracy in training are still the output layer's."""
+    rule = known_rule(result.experiment.rule)
+    return rule is not None and type(rule).predict_batch is not Rule.predict_batch
 
 
 def _draw_scores(axes: Axes, groups: Groups, levels: Levels, dark: bool) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -27,12 +28,14 @@ LAYERS = 8  # maximum number of layers that can be told apart as lines
 ACROSS = 4  # maximum number of rules side by side
 PICTURES = 5  # maximum number of kernels side by side
 SHOWN = 256  # maximum number of examples between which kernels are drawn
+LEAST_SPAN = 0.1  # of an axis of the information plane, relative to its largest value
 AXES = {"nhsic_input": "nHSIC with the inputs", "nhsic_label": "nHSIC with the labels"}
 
 
 def information_plane(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
     """The information plane: nHSIC with the labels against nHSIC with the inputs, a panel for each rule. Each hidden
     layer has a line from its value before training (an open mark) to that after it (a filled one), the mean over seeds.
+    An axis covers at least a tenth of its largest value, so that small changes look small.
 
     If there are more than `LAYERS` layers, `LAYERS` evenly spaced ones are shown, and the text says so.
 
@@ -52,7 +55,8 @@ def information_plane(results: Sequence[Result], title: str = "", *, dark: bool 
         raise ValueError("the results must contain kernels: these runs measured none (the setting training.kernels)")
     count = min(LAYERS, len(layers))
     shown = [layers[round(i * (len(layers) - 1) / max(1, count - 1))] for i in range(count)]
-    facts = f"{count} of {len(layers)} layers." if count < len(layers) else ""
+    facts = "To the right: depends more on the inputs; upwards: more on the labels."
+    facts += f" {count} of {len(layers)} layers." if count < len(layers) else ""
     down = math.ceil(len(groups) / ACROSS)
     across = math.ceil(len(groups) / down)
     with drawing(0.6 + 2.7 * down, title, facts, dark=dark) as figure:
@@ -68,6 +72,7 @@ def information_plane(results: Sequence[Result], title: str = "", *, dark: bool 
                     axes.plot(*ends, style["marker"], color=style["color"], markersize=7, markerfacecolor=face)
         for axes in panels.flat[len(groups) :]:
             axes.set_visible(False)
+        _widen(panels.flat[0])
         for axes in panels[:, 0]:
             axes.set_ylabel(AXES["nhsic_label"])
         for axes in panels.flat[len(groups) - across : len(groups)]:  # those with no panel below
@@ -80,6 +85,14 @@ def information_plane(results: Sequence[Result], title: str = "", *, dark: bool 
         figure.legend(handles=handles, loc="outside lower center", ncols=5)
         figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(handles) / 5))
     return figure
+
+
+def _widen(axes: Axes) -> None:
+    """Let each axis cover at least `LEAST_SPAN` of its largest value."""
+    for low, high, limit in ((*axes.get_xlim(), axes.set_xlim), (*axes.get_ylim(), axes.set_ylim)):
+        missing = LEAST_SPAN * max(abs(low), abs(high)) - (high - low)
+        if missing > 0:
+            limit(low - missing / 2, high + missing / 2)
 
 
 def _means(runs: Sequence[Result], column: str) -> list[float]:
@@ -115,7 +128,8 @@ def similarities(net: Network, x: Array, y: Any, loss: Loss, title: str = "", *,
     measured = dependence(net, x, rows, loss)
     across = min(PICTURES, len(pictures))
     down = math.ceil(len(pictures) / across)
-    facts = f"{len(x)} examples, sorted by {'class' if rows.shape[1] > 1 else 'target'}."
+    by = "class" if rows.shape[1] > 1 else "target"
+    facts = f"{len(x)} examples, sorted by {by}. Orange: alike; blue: opposite. CKA: on these examples."
     with drawing(0.3 + 10.4 / across * down if across > 3 else 0.3 + 2.6 * down, title, facts, dark=dark) as figure:
         panels = figure.subplots(down, across, squeeze=False)
         for axes, (name, K) in zip(panels.flat, pictures.items(), strict=False):

@@ -245,14 +245,16 @@ def units_of_hidden_layers(net: Network, label: str) -> dict[str, int]:
     if not 2 <= classes < math.prod(net.input_shape):
         raise ValueError(
             f"the rule {label!r} needs two or more classes and more inputs than classes, because the label takes the "
-            f"place of as many inputs: the network has {math.prod(net.input_shape)} inputs and {classes} outputs"
+            f"place of as many inputs: the network has {math.prod(net.input_shape)} inputs and {classes} outputs; give "
+            "other data (--data digits)"
         )
     unnormalised = ""
     for layer in net.layers[: net.layers.index(net.output_layer)]:
         if isinstance(layer, Weighted) and unnormalised:
             raise ValueError(
                 f"{layer} would receive the length of its input, which is the goodness of {unnormalised!r}, and need "
-                "not learn its own: put a UnitLength between them (in the model mlp: unit_length=True)"
+                "not learn its own: put a UnitLength between them (in the model mlp: unit_length=True, on the "
+                "command line --model mlp --unit-length)"
             )
         unnormalised = layer.name if layer in hidden else "" if isinstance(layer, UnitLength) else unnormalised
     return {layer.name: math.prod(layer.output_shape or ()) for layer in hidden}

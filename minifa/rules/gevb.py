@@ -1,18 +1,20 @@
 """Global error-vector broadcasting: in a network of vector units every unit receives the error vector itself.
 
-    y = h @ W + b, gate = 1[t . y >= 0]         each unit i a vector over the K outputs (`minifa.layers.vectors`)
+    y = h @ W + b, gate = 1[t . y >= 0]         each unit i a vector over the K outputs (`minifa.layers.vectors`);
+                                                t (K) of its gate: numbers -1 and 1, drawn once
     dW_ji = sum_n gate_ni (e_n . h_nj)          e_n (K) the output error of example n, h_nj (K) the activity of unit j
     db_ki = sum_n gate_ni e_nk
 
 Clark, Abbott & Chung 2021, "Credit assignment through broadcasting a global error vector". The error at the output of
 every gate is e, the same for all m units: direct feedback alignment with F = I_K (x) 1_m, the rows of I_K each repeated
-m times. No feedback is drawn or learned.
+m times ((x) is the Kronecker product). No feedback is drawn or learned.
 
 Backpropagation's error at the gates is e (x) g, with a number g for each example and unit. If all weights above the
 first layer are at least 0, so is g: for a single example every entry of the gradient then has the sign of
 backpropagation's, where that is not 0. The rule therefore clamps these weights at 0 after each update (a version of the
-authors' code takes their magnitude). With ON/OFF weights (`minifa.models.vector_mlp`) the angle to backpropagation's
-gradient tends to 0 with the width, except in the last hidden layer, where its cosine tends to 1 / sqrt(pi).
+authors' code takes their magnitude). With ON/OFF weights (units in pairs with opposite t and opposite activities,
+`minifa.models.vector_mlp`) the angle to backpropagation's gradient tends to 0 with the width, except in the last hidden
+layer, where its cosine tends to 1 / sqrt(pi).
 """
 
 from __future__ import annotations

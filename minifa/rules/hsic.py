@@ -1,12 +1,13 @@
 """Rules that teach each layer through the kernel of its activities: which examples are alike, and which should be.
 
 K (n, n) is the kernel between the activities of the n examples of a batch, K_y that of their targets, K_x that of the
-inputs (`minifa.kernels`, where nHSIC and the derivatives dK/dz are).
+inputs (`minifa.kernels`, with the derivatives dK/dz).
 
     phsic    L = pHSIC(K, K) - gamma pHSIC(K_y, K),   pHSIC(A, B) = mean_ij (A_ij - mean(A)) B_ij
              dL/dK = Q = (2 (K - mean(K)) - gamma (K_y - mean(K_y))) / n^2
     hsic     L = nHSIC(K_x, K) - lambda nHSIC(K_y, K),   lambda is called ``balance``
-             dL/dK = H (eps n R M R) H,   M = Kt_x - lambda Kt_y,  R = (H K H + eps n I)^-1,  H = I - 11^T / n
+             nHSIC(A, B) = trace(At Bt),   At = H A H (H A H + eps n I)^-1, and Kt_x, Kt_y likewise,  H = I - 11^T / n
+             dL/dK = Q = H (eps n R M R) H,   M = Kt_x - lambda Kt_y,  R = (H K H + eps n I)^-1
 
 Pogodin & Latham 2020, "Kernelized information bottleneck leads to biologically plausible 3-factor Hebbian learning in
 deep networks" (phsic): dW = -sum_ij Q_ij dK_ij/dW has three factors, of which Q_ij is one number for a pair of

@@ -44,6 +44,13 @@ class LocalSums(LocalLosses):
         head_gradients: the gradients of what they learn in the last pass, by the names in `memory`.
     """
 
+    explanations = {
+        **LocalLosses.explanations,
+        "teach": "The error of the layer's own loss. The error from the layers above is not used. In pred a head H "
+        "predicts the targets, and the matrix that carries its error is stored as B. In sim S and T are similarities "
+        "of the activities and of the targets, and r are the norms of the rows of h without their means.",
+    }
+
     def draw(self, net: Network) -> None:
         super().draw(net)
         self.losses = {name: WeightedSum(self, net, layer) for name, layer in self.taught.items()}

@@ -591,6 +591,16 @@ def test_the_information_plane_has_a_panel_for_each_rule_and_a_line_for_each_lay
     assert "8 of 20 layers" in words(many)
 
 
+def test_the_information_plane_does_not_magnify_small_changes():
+    runs = with_kernels("bp")
+    for row in runs.history:
+        row |= {"relu1.nhsic_input": 40 + 0.01 * row["epoch"], "relu1.nhsic_label": 7.0}
+        row |= {"relu2.nhsic_input": 40.0, "relu2.nhsic_label": 7 + 0.01 * row["epoch"]}
+    axes = figures.information_plane([runs]).axes[0]
+    for (low, high), largest in ((axes.get_xlim(), 40), (axes.get_ylim(), 7)):
+        assert low < largest < high and 0.1 * largest < high - low < 0.11 * largest
+
+
 RULES_OF_5 = ("bp", "fa", "dfa", "usf", "shallow")
 
 
@@ -629,6 +639,18 @@ def test_the_similarities_of_examples_are_sorted_by_class():
 def test_local_losses_below_zero_have_a_linear_axis():
     rows = [{"epoch": i, "test_loss": 1.0, "relu1.local_loss": value} for i, value in enumerate((0.5, -0.5))]
     assert figures.training_curves(History(rows)).axes[-1].get_yscale() == "linear"
+
+
+def test_local_losses_have_a_logarithmic_axis_where_they_differ_by_orders_of_magnitude():
+    for values, scale in (((0.5, 0.1), "linear"), ((0.5, 0.01), "log")):
+        rows = [{"epoch": i, "test_loss": 1.0, "relu1.local_loss": value} for i, value in enumerate(values)]
+        assert figures.training_curves(History(rows)).axes[-1].get_yscale() == scale
+
+
+def test_a_rule_that_predicts_by_itself_says_so_beside_its_training_curves():
+    for rule, expected in (("forward_forward", True), ("local", False)):
+        text = " ".join(words(figures.training_curves(result(rule, 0, 0.9))).split())
+        assert ("Test: of what the rule predicts; train: of the output layer." in text) is expected
 
 
 def test_runs_without_anything_to_draw_are_refused():
