@@ -10,7 +10,8 @@ With the Gaussian kernels K_x of the inputs, K_y of the targets and K_z of a lay
 The pairs (nhsic_input, nhsic_label) are the coordinates of the information plane of Ma, Lewis & Kleijn 2020, "The HSIC
 bottleneck: deep learning without back-propagation"; CKA is that of Kornblith et al. 2019, "Similarity of neural
 network representations revisited". Values of nHSIC depend on the number of examples and on the kernels: compare them on
-the same examples only.
+the same examples only. The network sees the inputs as they are, under `forward_forward` too, whose training writes
+labels into them.
 """
 
 from __future__ import annotations
