@@ -10,14 +10,14 @@ With the Gaussian kernels K_x of the inputs, K_y of the targets and K_z of a lay
 The pairs (nhsic_input, nhsic_label) are the coordinates of the information plane of Ma, Lewis & Kleijn 2020, "The HSIC
 bottleneck: deep learning without back-propagation"; CKA is that of Kornblith et al. 2019, "Similarity of neural
 network representations revisited". Values of nHSIC depend on the number of examples and on the kernels: compare them on
-the same examples only.
+the same examples only. The network sees the inputs as they are, under `forward_forward` too, whose training writes
+labels into them.
 """
 
 from __future__ import annotations
 
 __all__ = ["dependence", "hidden_activities"]
 
-import math
 from typing import Any
 
 from . import backend
@@ -30,7 +30,7 @@ from .losses import Loss
 from .metrics import to_float
 from .network import A_NETWORK, Network
 from .parallel.chunks import matmul
-from .rules.base import A_LOSS
+from .rules.base import A_LOSS, count_outputs
 from .rules.taught_layers import hidden_places
 from .validation import check_positive, check_type
 
@@ -107,8 +107,7 @@ def target_rows(net: Network, x: Array, y: Any, loss: Loss) -> Array:
     """The targets as rows (N, n_out). Raises TypeError, ValueError for targets that do not fit the network."""
     check_type(net, Network, A_NETWORK).check_input(x)
     check_type(loss, Loss, A_LOSS)
-    n_out = math.prod(net.layers[-1].output_shape or net.output_layer.weight_shape[-1:])
-    return loss.rows(y, len(x), n_out, net.dtype)
+    return loss.rows(y, len(x), count_outputs(net), net.dtype)
 
 
 def _flat(array: Array) -> Array:

@@ -68,7 +68,8 @@ def target_alignment(
     Returns:
         By layer name: ``bp_angle`` and ``gn_angle``, the angle in degrees of h - t to backpropagation's and to the
         Gauss-Newton direction, and ``target_size``, norm(h - t) / norm(h). Each is a mean over the examples in which it
-        is defined (neither vector is zero); None if there are none. Empty for rules that compute no errors.
+        is defined (neither vector is zero); None if there are none. Empty for rules that compute no errors, and without
+        layers that a rule teaches with other rows than those of x (`minifa.rules.ForwardForward`).
 
     Raises:
         TypeError: an argument that is not a Network, Rule or Loss.
@@ -81,7 +82,8 @@ def target_alignment(
     (['tanh1', 'linear2'], 0.0)
     """
     check_parts(net, rule, loss)
-    own = activities_and_errors(rule, net, x, y, loss)
+    pairs = activities_and_errors(rule, net, x, y, loss)
+    own = {name: (h, delta) for name, (h, delta) in pairs.items() if len(h) == len(x)}
     if not own:
         return {}
     true = activities_and_errors(BP().attach(net), net, x, y, loss, own)

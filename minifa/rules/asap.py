@@ -30,8 +30,8 @@ __all__ = ["ASAP"]
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..backend import Array, quietly, xp
-from ..layers.base import Layer, Listen
+from ..backend import Array, xp
+from ..layers.base import Layer, Listen, Pass
 from ..layers.weighted import Weighted
 from ..losses import Loss
 from ..network import Network
@@ -80,17 +80,18 @@ class ASAP(KolenPollack):
         super().draw(net)
         self.inputs = {layer.name: below for layer, below, _ in weighted_layers(net.layers)}
         self.sources = sources(net, self.k, min(self.lag, self.k - 1))
+        self.heard: dict[str, Array] = {}  # by name of a layer: its output in the last pass
+        self.presynaptic = {}
 
-    @quietly
-    def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
-        rows = self.check_batch(net, x, y, loss)
-        listen = Listen({*self.inputs.values()}, True, net.step)
-        value = self.compute_error(net.forward(x, listen), rows, loss)
-        h = listen.outputs
+    def training_pass(self, net: Network, update_statistics: bool | None = None) -> Pass:
+        listen = Listen({*self.inputs.values()}, True, net.step, update_statistics)
+        self.heard = listen.outputs
+        return listen
+
+    def compute_error(self, output: Array, y: Any, loss: Loss) -> Array:
+        h = self.heard
         self.presynaptic = {name: fitted(h[s], h[self.inputs[name]].shape) for name, s in self.sources.items()}
-        net.clear_gradients()
-        net.backward(self.error, self)
-        return value
+        return super().compute_error(output, y, loss)
 
 
 def weighted_layers(layers: Sequence[Layer], below: str = "", depth: int = 0) -> Iterator[tuple[Weighted, str, int]]:

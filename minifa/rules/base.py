@@ -45,6 +45,11 @@ def check_parts(net: Network, rule: Rule, loss: Loss) -> None:
     check_type(loss, Loss, A_LOSS)
 
 
+def count_outputs(net: Network) -> int:
+    """The number of outputs of each example, that is, of numbers in its target."""
+    return math.prod(net.layers[-1].output_shape or net.output_layer.weight_shape[-1:])
+
+
 class Rule(Constructed, HtmlRepr):
     """The base class of learning rules. Attach the rule to a network, then call `gradients` for each batch.
 
@@ -283,8 +288,7 @@ class Rule(Constructed, HtmlRepr):
         if not isinstance(loss, Loss):
             check_type(loss, Loss, A_LOSS)
         net.check_input(x)
-        n_out = math.prod(net.layers[-1].output_shape or net.output_layer.weight_shape[-1:])
-        rows = loss.rows(y, len(x), n_out, net.dtype)
+        rows = loss.rows(y, len(x), count_outputs(net), net.dtype)
         net.learning_rule = self.label if self.feedback_learns else ""
         of_classes = getattr(y, "ndim", 1) == 1
         self.batch, self.local = Batch(net, x, rows, loss, net.step, of_classes), {}

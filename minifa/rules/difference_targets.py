@@ -83,8 +83,8 @@ class FWDTP(TracedMaps, TargetRule):
         above, h = self.blocks[i + 1].end.name, self.heard[self.blocks[i].end.name]
         return h + self.send(i + 1, self.sent[above]) - self.send(i + 1, self.heard[above])
 
-    def start_angle(self, layer: Weighted) -> float:
-        return 90.0
+    def start_angle(self, layer: Weighted) -> float | None:
+        return None if layer.init.is_nonnegative else 90.0
 
 
 class DTP(FWDTP):

@@ -148,7 +148,7 @@ class Goodness(MarkedLabels):
 
 class ForwardForward(Goodness):
     """Forward-forward learning. The loss and accuracy in training are those of the output layer; `local` has those of
-    the hidden layers.
+    the hidden layers. Their `activities` and `targets` have 2 N rows: positive rows, then negative ones.
 
     Args:
         seed: keys the wrong labels.

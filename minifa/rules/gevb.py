@@ -21,14 +21,13 @@ from __future__ import annotations
 
 __all__ = ["GEVB"]
 
-import math
-
 from ..backend import Array, xp
 from ..layers.base import Layer
 from ..layers.vectors import Gate, VectorLinear
 from ..network import Network
 from ..validation import check_bool
 from .direct import PLACES, Direct, count_units
+from .nonnegative import clamp, first_negative
 from .taught_layers import taught_layers
 
 
@@ -75,9 +74,8 @@ class GEVB(Direct):
         self._B.update(self.F)
 
     def constrain(self, net: Network) -> None:
-        for layer in net.weighted[1:] if self.nonnegative else []:
-            if not layer.frozen:
-                layer.W.clip(0.0, math.inf, out=layer.W)
+        if self.nonnegative:
+            clamp(net, 0.0)
 
     def feedback_size(self, layer: Layer) -> int:
         return 0
@@ -108,10 +106,10 @@ def check_vectors(rule: GEVB, net: Network, K: int, taught: list[Layer]) -> None
 
 def check_signs(rule: GEVB, net: Network) -> None:
     """Raise ValueError, with the layer's name, if a weight above the first layer is below 0."""
-    for layer in net.weighted[1:]:
-        if (smallest := float(layer.W.min())) < 0:
-            raise ValueError(
-                f"the rule {rule.label!r} needs weights of at least 0 above the first layer, got {smallest:.3g} in "
-                f"{layer}: create it with init='onoff' (in the model vector_mlp signs='nonnegative'), or make the "
-                "rule with nonnegative=False"
-            )
+    if (layer := first_negative(net)) is not None:
+        smallest = float(layer.W.min())
+        raise ValueError(
+            f"the rule {rule.label!r} needs weights of at least 0 above the first layer, got {smallest:.3g} in "
+            f"{layer}: create it with init='onoff' (in the model vector_mlp signs='nonnegative'), or make the rule "
+            "with nonnegative=False"
+        )

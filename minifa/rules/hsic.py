@@ -38,6 +38,7 @@ from ..losses import Loss
 from ..network import Network
 from ..parallel.chunks import matmul
 from ..validation import check_choice, check_int, check_positive, format_shape
+from .base import count_outputs
 from .local_losses import LocalLosses
 
 
@@ -149,7 +150,7 @@ class PHSIC(KernelLosses):
 
 def check_sizes(rule: PHSIC, net: Network) -> None:
     """Raise ValueError for the cosine of a single output, or for groups that do not divide a taught layer."""
-    if rule.labels == "cosine" and math.prod(net.output_shape or net.output_layer.weight_shape[-1:]) == 1:
+    if rule.labels == "cosine" and count_outputs(net) == 1:
         raise ValueError(
             "phsic compares targets without their mean over the outputs, and this network has one output: use "
             "labels='gaussian'"

@@ -26,12 +26,12 @@ from ..kernels import Cosine
 from ..layers import AvgPool, Conv2d, Linear
 from ..layers.base import Layer, Pass
 from ..layers.weighted import Weighted
-from ..losses import Loss, SigmoidCrossEntropy
+from ..losses import Loss, SigmoidCrossEntropy, classes_of
 from ..network import Network
 from ..parallel.chunks import matmul, sum_rows
 from ..rng import generator
 from ..validation import Shape
-from .base import Rule
+from .base import Rule, count_outputs
 from .direct import count_units, draw_direct
 
 CODE_LENGTH = 128  # outputs of a head that predicts a code
@@ -63,8 +63,7 @@ class Targets:
     """The targets t of the batch, as all layers have them."""
 
     def __init__(self, rule: Rule, net: Network, layer: Layer) -> None:
-        outputs = net.layers[-1].output_shape or net.output_layer.weight_shape[-1:]
-        self.n_out = self.size = math.prod(outputs)
+        self.n_out = self.size = count_outputs(net)
         self.arrays: dict[str, Array] = {}
 
     def embedding(self, t: Array) -> Array:
@@ -80,7 +79,7 @@ class Targets:
         return loss
 
     def scores(self, a: Array) -> Array:
-        """A score for each class (n, n_out) from the head's outputs."""
+        """A score for each class (n, n_out) from the head's outputs; a single one is above 0 for the second class."""
         return a
 
 
@@ -167,7 +166,7 @@ class Prediction(LocalLoss):
         delta = matmul(e_l, self.carrier.T).reshape(pooled.shape)
         if self.pool is not None:
             delta = self.pool.backward(delta, self.rule)
-        correct = self.targets.scores(a).argmax(axis=1) == t.argmax(axis=1)
+        correct = classes_of(self.targets.scores(a)) == classes_of(t)
         gradients = {self.key: matmul(x.T, e_l), f"{self.layer.name}/c": sum_rows(e_l)}
         shown = {"x": x, "a": a, "e_l": e_l}
         return Signals(values.mean(), correct.mean(dtype=h.dtype), delta.reshape(h.shape), gradients, shown)

@@ -28,6 +28,7 @@ from ..layers.shape import Flatten, PadChannels
 from ..layers.weighted import Weighted
 from ..network import Network
 from .direct import DFA
+from .nonnegative import clamp, first_negative
 
 LEAST = 1e-6  # the smallest weight after a step, as in the author's code
 MONOTONE = (Weighted, ReLU, LeakyReLU, Tanh, Sigmoid, Softplus, ELU, Pool, GlobalAvgPool, Flatten, PadChannels, Dropout)
@@ -77,9 +78,7 @@ class MDFA(DFA):
         return xp.abs(super()._draw_matrix(name, units, n_out, net))
 
     def constrain(self, net: Network) -> None:
-        for layer in net.weighted[1:]:
-            if not layer.frozen:
-                xp.maximum(layer.W, LEAST, out=layer.W)
+        clamp(net, LEAST)
 
 
 def check_monotone(net: Network) -> None:
@@ -91,11 +90,11 @@ def check_monotone(net: Network) -> None:
                 f"under mdfa every layer above the first weights must be monotone, and {layer} is not: use activations "
                 "such as Tanh, ReLU or Sigmoid, and no normalisation"
             )
-        if isinstance(layer, Weighted) and bool((layer.W < 0).any()):
-            raise ValueError(
-                f"under mdfa no weight above the first layer may be negative, and {layer} has negative weights: create "
-                "it with init='nonnegative_normal' (--model mlp --init nonnegative_normal --first-init he_normal)"
-            )
+    if (negative := first_negative(net)) is not None:
+        raise ValueError(
+            f"under mdfa no weight above the first layer may be negative, and {negative} has negative weights: create "
+            "it with init='nonnegative_normal' (--model mlp --init nonnegative_normal --first-init he_normal)"
+        )
 
 
 def is_monotone(layer: Layer) -> bool:

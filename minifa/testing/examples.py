@@ -297,14 +297,15 @@ def unit_length_net(seed: int = 0) -> Network:
 
 
 WITHOUT_BATCH_NORM = ["node_perturbation", "perturbed_feedback"]  # tested in `small_convnet` without batch norm
-OWN_NETWORKS: list[tuple[list[str], Callable[[int], Network]]] = [  # of rules that `small_convnet` does not suit
-    (CHAIN_RULES, chain),
-    (LINEAR_RULES, mlp),
-    (VECTOR_RULES, vector_network),
-    (UNIT_LENGTH_RULES, unit_length_net),
-    (MONOTONE_RULES, monotone_chain),
+Model = tuple[str, dict[str, Any]]  # name and options
+OWN_NETWORKS: list[tuple[list[str], Callable[[int], Network], Model]] = [  # of rules that `small_convnet` does not suit
+    (CHAIN_RULES, chain, ("mlp", {})),
+    (LINEAR_RULES, mlp, ("mlp", {})),
+    (VECTOR_RULES, vector_network, ("vector_mlp", {})),
+    (UNIT_LENGTH_RULES, unit_length_net, ("mlp", {"unit_length": True})),
+    (MONOTONE_RULES, monotone_chain, ("mlp", {"init": "nonnegative_normal", "first_init": "he_normal"})),
 ]
-IN_OWN_NETWORKS = [description for descriptions, _ in OWN_NETWORKS for description in descriptions]
+IN_OWN_NETWORKS = [description for descriptions, *_ in OWN_NETWORKS for description in descriptions]
 ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *IN_OWN_NETWORKS]  # each in the network of `network_for`
 
 
@@ -315,24 +316,23 @@ def network_for(description: str, seed: int = 0, batch_norm: bool = True) -> Net
     >>> network_for("dtp:g=first")
     <Network: 10 layers, 146 parameters>
     """
-    for descriptions, make_network in OWN_NETWORKS:
+    for descriptions, make_network, _ in OWN_NETWORKS:
         if _lists(descriptions, description):
             return make_network(seed)
     return small_convnet(seed, batch_norm and not _lists(WITHOUT_BATCH_NORM, description))
 
 
-def model_for(description: str) -> tuple[str, dict[str, Any]]:
+def model_for(description: str) -> Model:
     """Name and options of a model of linear layers that the rule accepts, with the widths in its option ``hidden``.
 
     >>> from minifa.testing.examples import model_for
     >>> model_for("forward_forward:goodness=sum")
     ('mlp', {'unit_length': True})
     """
-    if _lists(VECTOR_RULES, description):
-        return "vector_mlp", {}
-    if _lists(MONOTONE_RULES, description):
-        return "mlp", {"init": "nonnegative_normal", "first_init": "he_normal"}
-    return "mlp", {"unit_length": True} if _lists(UNIT_LENGTH_RULES, description) else {}
+    for descriptions, _, (model, options) in OWN_NETWORKS:
+        if _lists(descriptions, description):
+            return model, dict(options)
+    return "mlp", {}
 
 
 def _lists(rules: Sequence[str], description: str) -> bool:

@@ -32,7 +32,8 @@ class EarlyStopping(Callback):
     (Prechelt 1998, "Early stopping - but when?").
 
     The row with which training ends has the entry ``stopped_early``. The epoch before the first update counts as the
-    first value. Checkpoints contain the best network, so that a resumed training ends with the same bits.
+    first value. Each phase of a training has a best network of its own (`Trainer.begin_phase`). Checkpoints contain
+    the best network, so that a resumed training ends with the same bits.
 
     Args:
         measure: column of the history, added by `Trainer.fit` or by a callback before this one. An accuracy must
@@ -83,6 +84,9 @@ class EarlyStopping(Callback):
         self.best_epoch = self.waited = 0
         self.arrays: dict[str, numpy.ndarray] = {}  # of the best network and its rule
         self.has_ended = False
+
+    def on_phase(self, trainer: Trainer, carried: Carried) -> None:
+        self._reset()
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         if self.trainer is not trainer:

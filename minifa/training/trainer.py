@@ -188,14 +188,17 @@ class Trainer(KnownOptions):
         optimizer: Optimizer,
         schedule: Schedule | str | None,
         augmentation: Augmentation | None,
+        afresh: bool = False,
     ) -> None:
-        """Validate and set all that a phase has of its own; on an error nothing is changed."""
+        """Validate and set all that a phase has of its own; on an error nothing is changed. ``afresh``: the optimizer
+        loses its state."""
         check_type(optimizer, Optimizer, AN_OPTIMIZER)
         schedule = make(schedule) if isinstance(schedule, str) else constant() if schedule is None else schedule
         if not callable(schedule):
             raise TypeError(f"a schedule must be {A_SCHEDULE}, or a str such as 'cosine:epochs=10', got {schedule!r}")
         if augmentation is not None:
             check_type(augmentation, Augmentation, "augmentation must be a minifa.data.Augmentation")
+        optimizer.net = None if afresh else optimizer.net
         optimizer.bind(self.net, rule)  # here, because a checkpoint may be written before the first step
         self.rule, self.loss, self.optimizer = rule, loss, optimizer
         self.schedule, self.augmentation = schedule, augmentation
@@ -256,8 +259,7 @@ class Trainer(KnownOptions):
         if self.unfinished:
             raise RuntimeError(f"epoch {self.epoch} must be finished before another phase begins: call fit")
         before = self.rule
-        check_type(optimizer, Optimizer, AN_OPTIMIZER).net = None  # so that its state starts afresh
-        self._set_parts(rule, self.loss if loss is None else loss, optimizer, schedule, augmentation)
+        self._set_parts(rule, loss or self.loss, optimizer, schedule, augmentation, afresh=True)
         kept = [] if not carry else list(rule.memory) if rule is before else rule.carry_over(before)
         self.net.clear_gradients()
         self.phase, self.phase_start = name, self.epoch

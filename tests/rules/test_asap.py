@@ -173,6 +173,20 @@ def test_the_difference_of_W_and_B_decays(options, float64):
         assert not np.shares_memory(net[name].W, rule.memory[name])
 
 
+def test_a_measurement_shares_the_activities_of_its_own_batch(float64):
+    """Between updates alignment is measured with other examples, of another number, than the last batch."""
+    net, y = residual_net(), np.arange(6) % 3
+    rule, x, few = make("asap").attach(net), inputs((4,), 6), inputs((4,), 4, seed=1)
+    own, true = (gradients(net, one, few, y[:4], CE) for one in (rule, mf.rules.BP().attach(net)))
+    rule.gradients(net, x, y, CE)
+    shared = dict(rule.presynaptic)
+    measured = mf.metrics.alignment(net, rule, few, y[:4], CE)
+    for layer in net.weighted:
+        angle = float(mf.metrics.angle(own[f"{layer.name}.W"], true[f"{layer.name}.W"]))
+        assert measured[layer.name]["gradient_angle"] == pytest.approx(angle, abs=1e-9)
+    assert all(rule.presynaptic[name] is array for name, array in shared.items())
+
+
 def test_layers_share_above_frozen_layers_too():
     """Where no error is carried further down, a layer still learns from the shared activity."""
     got = []

@@ -80,6 +80,21 @@ def test_every_rule_has_activities_and_targets_and_reading_them_changes_nothing(
         rule.activities  # noqa: B018
 
 
+@pytest.mark.parametrize("description", [one for one in ALL_RULES if one not in WITHOUT_BATCH_NORM])
+def test_measurements_do_not_depend_on_the_batch_before(description):
+    """Training measures a batch of another size than its last one."""
+    measured = []
+    for size in (0, 8):
+        net = network_for(description, batch_norm=False)
+        rule, (x, y) = make(description, seed=1).attach(net), batch(5, net.input_shape)
+        if size:
+            rule.gradients(net, *batch(size, net.input_shape, seed=6), CE)
+        measured.append(
+            (mf.metrics.alignment(net, rule, x, y, CE), mf.metrics.gradient_signs(net, rule, x[:2], y[:2], CE))
+        )
+    np.testing.assert_equal(measured[1], measured[0])
+
+
 @pytest.mark.parametrize(
     ("description", "names"),
     [

@@ -193,6 +193,14 @@ def test_it_learns_the_digits_and_nothing_from_shuffled_labels():
     assert accuracy["shuffled"] < 0.25 and accuracy["shuffled, second layer"] < 0.65, accuracy
 
 
+def test_hidden_layers_see_each_example_twice_so_that_only_the_outputs_target_is_compared():
+    net, (x, y) = dense(), batch(shape=(4,))
+    rule = ForwardForward().attach(net)
+    rule.gradients(net, x, y, CE)
+    assert {name: len(h) for name, h in rule.activities.items()} == {"relu1": 16, "relu2": 16, "linear3": 8}
+    assert list(mf.target_metrics.target_alignment(net, rule, x, y, CE)) == ["linear3"]
+
+
 def test_with_frozen_hidden_layers_it_is_shallow_on_inputs_without_labels():
     """The control: the same read-out on random features."""
     results = []

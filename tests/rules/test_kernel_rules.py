@@ -205,6 +205,7 @@ def test_where_phsic_teaches_and_what_it_refuses():
     with pytest.raises(ValueError, match="this network has one output: use labels='gaussian'"):
         make("phsic").attach(one_output)
     make("phsic:labels=gaussian").attach(one_output)
+    make("phsic").attach(Network(mf.models.vector_mlp((4,), 3)))  # its last layer has one unit, a vector of 3 outputs
 
 
 def test_targets_that_are_numbers_have_kernels_too(float64):

@@ -372,6 +372,18 @@ def test_the_loss_is_that_of_the_network_and_accuracies_are_those_of_classes():
         assert local["accuracy"] == (np.mean(a.argmax(axis=1) == y) if targets is y else None)
 
 
+@pytest.mark.parametrize("options", ["loss=pred", "loss=pred,bio=true"])
+def test_the_sign_of_a_single_output_is_one_of_two_classes(options):
+    net, (x, y) = network([Linear(4, 5), Tanh(), Linear(5, 1)], (4,)), batch(N, (4,), classes=2)
+    rule = make(f"local:{options}").attach(net)
+    head = "tanh1/H" if rule.bio else "tanh1"
+    rule.set_feedback(head, np.random.default_rng(1).standard_normal(rule.memory[head].shape))
+    rule.gradients(net, x, y, mf.SigmoidCrossEntropy())
+    a = rule.heard["tanh1"] @ rule.memory[head]
+    evidence = a @ (rule.memory["tanh1/P"] > 0).T if rule.bio else a
+    assert rule.local["tanh1"]["accuracy"] == np.mean((evidence[:, 0] > 0) == y) != 1
+
+
 @pytest.mark.parametrize(
     "options", ["loss=pred", "loss=pred,heads=fixed", "loss=sim", "beta=0.25", "similarity_head=true,loss=sim"]
 )

@@ -160,7 +160,7 @@ def test_nonnegative_initialisers():
         assert 0 <= W.min() and W.max() < largest and abs(math.sqrt((W * W).mean()) / rms - 1) < 0.02
     net = monotone((4, 5, 6))
     assert [bool((layer.W < 0).any()) for layer in net.weighted] == [True, False, False]
-    for name in ("fa", "kolen_pollack"):  # two matrices of positive numbers are not orthogonal
+    for name in ("fa", "kolen_pollack", "dtp"):  # two matrices of positive numbers are not orthogonal
         assert make(name).attach(net).start_angle(net["linear2"]) is None
 
 

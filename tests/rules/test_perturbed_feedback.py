@@ -29,6 +29,7 @@ def test_perturbed_feedback_by_hand():
     B2, B3 = (rule.B[name].copy() for name in ("linear2", "linear3"))
     (W1, b1), (W2, b2), (W3, b3) = ((layer.W.copy(), layer.b.copy()) for layer in net.weighted)
     rule.gradients(net, x, y, HALF)
+    cached = net["linear3"].cache
     mf.SGD(0.3).step(net, rule)
     xi2, xi3 = (
         0.1 * generator(4, "noise", name, 7).standard_normal((n, width))
@@ -41,6 +42,7 @@ def test_perturbed_feedback_by_hand():
         return h1, h2, (h2 + noise * xi3) @ W3 + b3
 
     (h1, h2, output), noisy = passed(0), passed(1)[-1]
+    np.testing.assert_allclose(cached, h2, rtol=1e-12)  # of the pass without noise
     # feedback alignment for the weights
     d3 = (output - y) / n
     d2 = d3 @ B3.T * (1 - h2**2)

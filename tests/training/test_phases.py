@@ -202,3 +202,25 @@ def test_callbacks_are_told_of_a_phase():
     carried = begin(one, rule="fa")
     assert told == [("second", "fa", ("linear2", "linear3"))]
     assert str(carried).startswith("carried over: all 10 arrays of the network; of the rule linear2, linear3; ")
+
+
+def test_a_refused_phase_leaves_the_optimizer_as_it_was():
+    one = trainer(optimizer=mf.SGD(lr=0.1, momentum=0.9))
+    one.fit(examples(), 1, batch_size=8)
+    state = {key: array.copy() for key, array in one.optimizer.state().items()}
+    with pytest.raises(TypeError, match="a schedule must be"):
+        one.begin_phase("second", one.rule, one.optimizer, schedule=3)
+    one.optimizer.bind(one.net, one.rule)  # as the next step does
+    assert state and all((one.optimizer.state()[key] == array).all() for key, array in state.items())
+
+
+def test_early_stopping_starts_afresh_in_each_phase():
+    """The best network of a phase is one of its own epochs, and has the arrays of its own rule."""
+    stop = mf.training.EarlyStopping("train_loss", patience=2)
+    one = trainer("kolen_pollack", callbacks=[stop], phase="first")
+    one.fit(examples(), 3, batch_size=8)
+    best = stop.best_epoch
+    begin(one, rule="dfa", optimizer=mf.SGD(lr=1e-9))
+    assert best > 0 and (stop.best, stop.best_epoch, stop.waited) == (None, 0, 0)
+    one.fit(examples(), 2, batch_size=8)
+    assert stop.best_epoch > 3
