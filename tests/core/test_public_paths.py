@@ -23,6 +23,7 @@ from minifa.rules import BP, RULES, dynamic_inversion, feedback_control, make
 from minifa.testing.examples import MONOTONE_RULES, UNIT_LENGTH_RULES, VECTOR_RULES, batch, small_convnet
 
 pytestmark = pytest.mark.usefixtures("engine")
+CE = mf.SoftmaxCrossEntropy()
 
 
 def dense_net(n=4):
@@ -522,3 +523,90 @@ def test_the_angle_at_the_start_of_an_inverse_follows_from_the_shape():
     angles = {name: make(name).attach(net).start_angle(net["linear2"]) for name in ("pbp", "di")}
     assert angles["pbp"] == pytest.approx(45) and 0 < angles["di"] < 45
     assert make("pbp").attach(net).start_angle(net["linear3"]) == 90.0
+
+
+# --- local errors, broadcasts and phases ------------------------------------------------------------------------------
+
+
+def marked_net(*layers):
+    return mf.Network([*layers, mf.Linear(4, 2)], input_shape=(3,))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: attach("forward_forward:from_layer=2"), "from_layer must be at most 1, the number of hidden layers"),
+        (lambda: attach("forward_forward", mf.Network([mf.Conv2d(1, 2, 3)])), "the input size must be known"),
+        (
+            lambda: attach("forward_forward", marked_net(mf.Residual([mf.Linear(3, 3)]), mf.Linear(3, 4))),
+            "takes no blocks",
+        ),
+        (lambda: attach("forward_forward", marked_net(mf.Linear(3, 4), mf.BatchNorm(4))), "mixes right and wrong"),
+        (lambda: attach("forward_forward", mf.Network([mf.Linear(3, 2)])), "the network has none"),
+        (lambda: attach("forward_forward", mf.Network([mf.Linear(1, 4), mf.Linear(4, 2)])), "1 inputs and 2 outputs"),
+        (
+            lambda: attach("forward_forward", marked_net(mf.Linear(3, 4), mf.ReLU(), mf.Linear(4, 4))),
+            "put a UnitLength",
+        ),
+        (lambda: regression("forward_forward"), "needs classes, whose labels"),
+        (lambda: attach("gevb"), "needs units that are vectors of 2 components"),
+        (lambda: attach("gevb", mf.Network([mf.Linear(3, 4), mf.Vectors(2), mf.VectorLinear(2, 1, 2)])), "a Gate of 2"),
+        (lambda: attach("mdfa"), "no weight above the first layer may be negative"),
+        (lambda: attach("mdfa", marked_net(mf.Linear(3, 4), mf.GELU())), "GELU"),
+        (lambda: attach("phsic", mf.Network([mf.Linear(3, 4), mf.Tanh(), mf.Linear(4, 1)])), "labels='gaussian'"),
+        (lambda: attach("phsic:groups=3"), "must be a multiple of groups"),
+        (lambda: attach("local", mf.Network([mf.Linear(3, 4), mf.Tanh(), mf.Linear(4, 1)])), "at least two outputs"),
+        (lambda: mf.Network([mf.Linear(3, 5), mf.Vectors(2)]), "a multiple of 2 features"),
+        (lambda: mf.Network([mf.Linear(3, 4), mf.VectorLinear(2, 1, 2)]), "put Vectors"),
+        (lambda: mf.Network([mf.Linear(3, 4), mf.Vectors(2), mf.Gate(3, 2)]), "2 components x 3 units"),
+        (lambda: mf.Linear(3, 5, init="onoff_input"), "an even number of outputs"),
+        (lambda: mf.Linear(3, 5, init="onoff"), "an even number of inputs"),
+        (lambda: mf.models.vector_mlp((4,), 3, hidden=(5,)), "even"),
+        (lambda: mf.kernels.nhsic(*[mf.asarray(np.eye(3))] * 2, eps=1e-30), "use a larger eps"),
+        (lambda: mf.kernels.cka(mf.asarray(np.eye(3)), mf.asarray(np.eye(2))), "a kernel expects"),
+        (lambda: mf.Network([mf.Conv2d(1, 2, 3)]).classify(np.ones((1, 4, 4, 1))), "classes need outputs of shape"),
+    ],
+)
+def test_rules_with_local_errors_and_their_layers_refuse(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+def regression(rule):
+    net = mf.Network([mf.Linear(3, 4), mf.Tanh(), mf.Linear(4, 2)])
+    make(rule).attach(net).gradients(net, mf.asarray(np.ones((2, 3))), mf.asarray(np.ones((2, 2))), CE)
+
+
+@pytest.mark.parametrize("prediction", ["goodness", "readout"])
+def test_forward_forward_predicts_by_goodness_or_by_its_read_out(prediction):
+    net = mf.Network(mf.models.mlp((4,), 2, hidden=(5, 4), unit_length=True, dropout=0.1), input_shape=(4,))
+    rule = make(f"forward_forward:prediction={prediction}").attach(net)
+    assert net.predict(np.eye(4), rule=rule).shape == (4, 2)
+
+
+def test_training_records_targets_and_kernels_and_goes_through_phases():
+    x = np.random.default_rng(0).normal(size=(12, 4)).astype("float32")
+    data = mf.data.from_arrays(x, np.arange(12) % 3)
+    net = mf.Network([mf.Linear(4, 4), mf.DivisiveNorm(2, 4), mf.Tanh(), mf.Linear(4, 3)])
+    recorders = [mf.training.RecordKernels(data.train), mf.training.RecordTargets(data.train)]
+    bp, second = BP().attach(net), make("kolen_pollack").attach(net)
+    trainer = mf.Trainer(net, bp, CE, mf.SGD(0.1), callbacks=recorders, phase="first")
+    trainer.fit(data.train, 1, 4)
+    trainer.begin_phase("second", second, mf.SGD(0.1))
+    trainer.fit(data.train, 1, 4)
+    assert {"tanh1.nhsic_label", "tanh1.bp_angle", "phase"} <= {*trainer.history[-1]}
+    moments = mf.trace(net, second, mf.asarray(x), np.arange(12) % 3, CE, mf.SGD(0.1))
+    assert any("divisivenorm1" in moment.title for moment in moments)
+
+
+def test_networks_for_broadcasts_and_local_losses_are_drawn():
+    vectors = mf.Network(mf.models.vector_mlp((4,), 3, hidden=(4,)), input_shape=(4,))
+    rule = make("gevb").attach(vectors)
+    assert rule.feedback_size(vectors["gate1"]) == 0
+    assert mf.Network(mf.models.vector_mlp((4,), 3, hidden=()), input_shape=(4,)).output_shape == (3,)
+    for init in ("nonnegative_normal", "nonnegative_uniform"):
+        assert float(mf.Linear(3, 4, init=init).W.min()) >= 0
+    pooled = mf.Network([mf.Conv2d(1, 4, 3), mf.ReLU(), mf.Flatten(), mf.Linear(64, 3)], input_shape=(6, 6, 1))
+    local = make("local:bio=true,dim_in_decoder=16").attach(pooled)
+    value = local.gradients(pooled, mf.asarray(np.random.default_rng(0).normal(size=(4, 6, 6, 1))), [0, 1, 2, 0], CE)
+    assert np.isfinite(float(value))
