@@ -15,11 +15,13 @@ import standin
 from conftest import CUPY, install
 
 import minifa as mf
-from minifa import backend, jacobians, linalg, metrics
+from minifa import backend, checkpoints, jacobians, linalg, metrics
 from minifa.layers import windows
 from minifa.layers.local_response_norm import response_plain
 from minifa.layers.pooling import pool_plain, unpool_max_plain
 from minifa.rules import BP, RULES, dynamic_inversion, feedback_control, make
+from minifa.rules.hsic import KernelLosses
+from minifa.rules.local_losses import LocalLosses
 from minifa.testing.examples import MONOTONE_RULES, UNIT_LENGTH_RULES, VECTOR_RULES, batch, small_convnet
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -610,3 +612,60 @@ def test_networks_for_broadcasts_and_local_losses_are_drawn():
     local = make("local:bio=true,dim_in_decoder=16").attach(pooled)
     value = local.gradients(pooled, mf.asarray(np.random.default_rng(0).normal(size=(4, 6, 6, 1))), [0, 1, 2, 0], CE)
     assert np.isfinite(float(value))
+
+
+def trained(phase="first", rule=None):
+    data = mf.data.from_arrays(np.eye(6, 4, dtype="float32"), np.arange(6) % 2)
+    net = dense_net_of(4)
+    trainer = mf.Trainer(net, (rule or BP()).attach(net), CE, mf.SGD(0.1), phase=phase)
+    return trainer, data
+
+
+def dense_net_of(n_in):
+    return mf.Network([mf.Linear(n_in, 3), mf.Tanh(), mf.Linear(3, 2)])
+
+
+def begin(rule):
+    trainer, _ = trained()
+    trainer.begin_phase("second", rule, mf.SGD(0.1))
+
+
+def load_another_phase():
+    trainer, _ = trained()
+    trainer.load_state(trained("second")[0].state())
+
+
+class WithKernels(KernelLosses):
+    z_kernel = y_kernel = mf.kernels.Gaussian()
+
+
+def without_the_loss_of_a_layer(base):
+    class Unfinished(base):
+        name = "unfinished"
+
+    net = dense_net_of(4)
+    Unfinished().attach(net).gradients(net, mf.asarray(np.eye(4)), [0, 1, 0, 1], CE)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: begin(BP()), "must be attached to the trainer's network"),
+        (load_another_phase, "the state is one of the phase 'second'"),
+        (lambda: without_the_loss_of_a_layer(LocalLosses), "local_loss"),
+        (lambda: without_the_loss_of_a_layer(WithKernels), "objective"),
+        (lambda: trained()[0].fit(trained()[1], 1), "one part of a data set"),
+        (lambda: mf.training.EarlyStopping(patience=0), "patience"),
+    ],
+)
+def test_phases_and_rules_that_are_not_complete(call, message):
+    with pytest.raises((TypeError, ValueError, NotImplementedError), match=message):
+        call()
+
+
+def test_foreign_checkpoints_are_kept_under_another_name(tmp_path):
+    for phase in ("first", "second"):
+        trainer, data = trained(phase)
+        trainer.callbacks = [checkpoints.SaveCheckpoints(tmp_path)]
+        trainer.fit(data.train, 1, 3 if phase == "first" else 2)
+    assert len([*tmp_path.glob("*.ckpt")]) > 1
