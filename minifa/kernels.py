@@ -172,14 +172,14 @@ class Grouped(Kernel):
     @quietly
     def matrix(self, z: Array) -> Array:
         _, variance = self._variance(z)
-        return self.kernel.matrix(variance.reshape(len(z), -1) ** self.power)
+        return self.kernel.matrix(xp.power(variance.reshape(len(z), -1), self.power))
 
     @quietly
     def error(self, z: Array, K: Array, G: Array) -> Array:
         centred, variance = self._variance(z)
         n = z.size // variance.size
-        error = self.kernel.error(variance.reshape(len(z), -1) ** self.power, K, G).reshape(variance.shape)
-        error *= variance ** (self.power - 1)
+        error = self.kernel.error(xp.power(variance.reshape(len(z), -1), self.power), K, G).reshape(variance.shape)
+        error *= xp.power(variance, self.power - 1)
         return (centred * (2 * self.power / n * error)).reshape(z.shape)
 
 

@@ -64,7 +64,7 @@ class DivisiveNorm(ChannelGroups):
 
         def piece(rows: slice) -> None:
             centred, variance[rows] = group_variance(x[rows], self.num_groups, self.smoothing)
-            centred *= variance[rows] ** -self.power
+            centred *= xp.power(variance[rows], -self.power)
             y[rows] = centred.reshape(y[rows].shape)
 
         each_chunk(len(x), 4 * x.nbytes // len(x), piece)
@@ -82,8 +82,8 @@ class DivisiveNorm(ChannelGroups):
             g, values = delta[rows].reshape(shape), y[rows].reshape(shape)
             along = (g * values).mean(axis=(1, 3), keepdims=True)
             error = g - g.mean(axis=(1, 3), keepdims=True)
-            error *= v**-self.power
-            error -= values * (2 * self.power * along * v ** (self.power - 1))
+            error *= xp.power(v, -self.power)
+            error -= values * (2 * self.power * along * xp.power(v, self.power - 1))
             below[rows] = error.reshape(y[rows].shape)
 
         each_chunk(len(y), 6 * y.nbytes // len(y), piece)
@@ -94,7 +94,7 @@ class DivisiveNorm(ChannelGroups):
             return {}
         y, variance = self.cache
         v, n = variance[:, 0, :, 0], math.prod(y.shape[1:]) // self.num_groups
-        c = y.reshape(len(y), -1, self.num_groups, y.shape[-1] // self.num_groups) * variance**self.power
+        c = y.reshape(len(y), -1, self.num_groups, y.shape[-1] // self.num_groups) * xp.power(variance, self.power)
         return {"c": c.reshape(y.shape), "v": v, "p": self.power, "delta": self.smoothing, "n": n}
 
 

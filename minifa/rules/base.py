@@ -66,7 +66,6 @@ class Rule(Constructed, HtmlRepr):
             losses. A pass sets it; the history has its means over each epoch.
         presynaptic: the activities (N, ...), by the name of a weighted layer, from which the layer's gradient is
             computed in place of its own input.
-        n_out: the number of outputs of each example of the attached network.
         attachment: a new object after each `attach`; an optimizer uses it to detect that its feedback state is stale.
 
     A subclass must define `feedback`; a rule that only overrides `teach` returns None from it. Here, `feedback`:
@@ -176,7 +175,6 @@ class Rule(Constructed, HtmlRepr):
     def _attach(self, net: Network) -> None:
         self.net, self.error, self.output, self.target, self.batch, self.local = net, None, None, None, None, {}
         self.attachment, self._B, self._versions, self.memory = object(), {}, None, {}
-        self.n_out = count_outputs(net)
         self.draw(net)
         if self.requires_errors and (unreached := self._unreached(net)):
             raise ValueError(
@@ -290,7 +288,8 @@ class Rule(Constructed, HtmlRepr):
         if not isinstance(loss, Loss):
             check_type(loss, Loss, A_LOSS)
         net.check_input(x)
-        rows = loss.rows(y, len(x), self.n_out, net.dtype)
+        n_out = math.prod(net.layers[-1].output_shape or net.output_layer.weight_shape[-1:])  # as count_outputs: no call
+        rows = loss.rows(y, len(x), n_out, net.dtype)
         net.learning_rule = self.label if self.feedback_learns else ""
         of_classes = getattr(y, "ndim", 1) == 1
         self.batch, self.local = Batch(net, x, rows, loss, net.step, of_classes), {}
