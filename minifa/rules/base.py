@@ -288,7 +288,8 @@ class Rule(Constructed, HtmlRepr):
         if not isinstance(loss, Loss):
             check_type(loss, Loss, A_LOSS)
         net.check_input(x)
-        n_out = math.prod(net.layers[-1].output_shape or net.output_layer.weight_shape[-1:])  # as count_outputs: no call
+        # As count_outputs, without its call in every step:
+        n_out = math.prod(net.layers[-1].output_shape or net.output_layer.weight_shape[-1:])
         rows = loss.rows(y, len(x), n_out, net.dtype)
         net.learning_rule = self.label if self.feedback_learns else ""
         of_classes = getattr(y, "ndim", 1) == 1
