@@ -101,11 +101,10 @@ def alignment_curves(results: Sequence[Result], title: str = "", *, dark: bool =
     """
     groups = _finished(results)
     layers = all_layers(groups)
-    shown = _evenly_spaced(layers, LAYERS)
+    shown, facts = _shown(layers)
     quantities = [one for one in ALIGNMENT if _has(groups, *(f"{layer}.{one}" for layer in layers))]
     if not quantities:
         raise ValueError("the results must contain an alignment: these runs measured none, or their rules define none")
-    facts = [f"{len(shown)} of {len(layers)} layers."] if len(shown) < len(layers) else []
     if "norm_ratio" in quantities and all(abs(ratio - 1) <= NEAR for ratio in _norm_ratios(groups, layers)):
         quantities.remove("norm_ratio")
         facts.append(f"norm(B) / norm(W) stays within {100 * NEAR:.0f} % of 1.")
@@ -141,13 +140,8 @@ def target_curves(results: Sequence[Result], title: str = "", *, dark: bool = Fa
             "rules have none"
         )
     order = list(levels.angles.get("bp_angle", {}))  # of the network, if it is known
-    shown = _evenly_spaced(sorted(layers, key=lambda one: order.index(one) if one in order else 0), LAYERS)
-    facts = [f"{len(shown)} of {len(layers)} layers."] if len(shown) < len(layers) else []
-    facts.append(levels.describe(*TARGETS))
-    with drawing(1.45 * len(TARGETS) + 0.9, title, " ".join(filter(None, facts)), dark=dark) as figure:
-        _draw_layers(figure, groups, shown, TARGETS, levels, dark)
-        _draw_legend(figure, groups, dark, [*_explain_seeds(groups), *_explain_chance(levels, *TARGETS)])
-    return figure
+    layers = sorted(layers, key=lambda one: order.index(one) if one in order else 0)
+    return _layer_curves(groups, layers, TARGETS, levels, title, dark)
 
 
 def kernel_curves(results: Sequence[Result], title: str = "", *, dark: bool = False) -> Figure:
@@ -166,12 +160,25 @@ def kernel_curves(results: Sequence[Result], title: str = "", *, dark: bool = Fa
     layers = _measured_layers(groups, "nhsic_label")
     if not layers:
         raise ValueError("the results must contain kernels: these runs measured none (the setting training.kernels)")
-    shown = _evenly_spaced(layers, LAYERS)
-    facts = f"{len(shown)} of {len(layers)} layers." if len(shown) < len(layers) else ""
-    with drawing(1.45 * len(KERNELS) + 0.9, title, facts, dark=dark) as figure:
-        _draw_layers(figure, groups, shown, KERNELS, Levels(), dark)
-        _draw_legend(figure, groups, dark, _explain_seeds(groups))
+    return _layer_curves(groups, layers, KERNELS, Levels(), title, dark)
+
+
+def _layer_curves(
+    groups: Groups, layers: Sequence[str], labels: Mapping[str, str], levels: Levels, title: str, dark: bool
+) -> Figure:
+    """A figure with a row for each quantity of ``labels`` and a column for each layer, at most `LAYERS` of them."""
+    shown, facts = _shown(layers)
+    facts.append(levels.describe(*labels))
+    with drawing(1.45 * len(labels) + 0.9, title, " ".join(filter(None, facts)), dark=dark) as figure:
+        _draw_layers(figure, groups, shown, labels, levels, dark)
+        _draw_legend(figure, groups, dark, [*_explain_seeds(groups), *_explain_chance(levels, *labels)])
     return figure
+
+
+def _shown(layers: Sequence[str]) -> tuple[list[str], list[str]]:
+    """At most `LAYERS` of these layers, evenly spaced, and the sentence that says so if they are not all."""
+    shown = _evenly_spaced(layers, LAYERS)
+    return shown, [f"{len(shown)} of {len(layers)} layers."] if len(shown) < len(layers) else []
 
 
 def has_kernels(results: Sequence[Result]) -> bool:
