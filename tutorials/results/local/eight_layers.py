@@ -18,20 +18,26 @@ import importlib.util
 from pathlib import Path
 
 import minifa as mf
+from minifa.experiments import Experiment
 from minifa.experiments.tables import mean_sd
 from minifa.text import table
 
-RATES = {
-    "bp": 0.003,
-    "local": 0.01,
-    "local:loss=sim": 0.003,
-    "local:loss=pred": 0.03,
-    "local:loss=pred,heads=fixed": 0.01,
-    "dfa": 0.01,
-    "fa": 0.003,
-    "shallow": 0.1,
-}
 EPOCHS, BATCH, DEPTH, WIDTH = 15, 64, 8, 64
+RULES = (
+    *("bp", "local", "local:loss=sim", "local:loss=pred", "local:loss=pred,heads=fixed"),
+    *("dfa", "fa", "shallow"),
+)
+RATES = {  # those of the shipped searches
+    rule: Experiment(
+        rule=rule,
+        model="mlp",
+        model_options={"hidden": (WIDTH,) * DEPTH},
+        optimizer="adam",
+        optimizer_options={},
+        epochs=EPOCHS,
+    ).rate()
+    for rule in RULES
+}
 
 
 def in_minifa(description: str, seed: int) -> float:
