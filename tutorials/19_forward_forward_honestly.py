@@ -285,9 +285,9 @@ _ = ax.set_title("Goodness and read-out beside the two controls")
 # The answer is (b). With the mean, forward-forward does not beat its control: 256 random units suffice for a read-out,
 # and what the layers learn makes it a little worse. With the sum, which makes the sigmoid 256 times as steep, the same
 # network at the same rate beats it by about 1 % of the images, four of 360: with three seeds this is a hint, no proof.
-# So a read-out alone is no evidence that hidden layers have learnt, and whoever reports one should show the control,
-# too. The goodness is evidence: with random weights it is near chance (exercise 2). Hinton's 98.6 % on MNIST come from
-# layers of thousands of units and many epochs. A short comparison on MNIST, with the mean and the control, is in
+# So a read-out alone is no evidence that hidden layers have learnt: report it beside that of the control, random
+# features. The goodness is evidence: with random weights it is near chance (exercise 2). Hinton's 98.6 % on MNIST come
+# from layers of thousands of units and many epochs. A short comparison on MNIST, with the mean and the control, is in
 # [the results](results/README.md#forward-forward).
 #
 # ## Summary
