@@ -17,10 +17,16 @@ from minifa import cli
 from minifa.rules import RULES
 
 ROOT = Path(__file__).parents[2]
-GUIDE = ROOT / "tutorials" / "guide"
+TUTORIALS = ROOT / "tutorials"
+GUIDE = TUTORIALS / "guide"
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in (ROOT / "README.md", *sorted(GUIDE.glob("*.md")), ROOT / "tutorials" / "results" / "README.md")
+    for path in (
+        ROOT / "README.md",
+        *sorted(GUIDE.glob("*.md")),
+        TUTORIALS / "README.md",
+        TUTORIALS / "results" / "README.md",
+    )
 }
 README, RULES_PAGE = PAGES["README.md"], PAGES["tutorials/guide/rules.md"]
 FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
@@ -64,6 +70,7 @@ def test_the_pages_are_those_listed_in_the_readme():
     assert [*PAGES] == [
         "README.md",
         *(f"tutorials/guide/{name}.md" for name in ("experiments", "guarantees", "performance", "rules", "teaching")),
+        "tutorials/README.md",
         "tutorials/results/README.md",
     ]
     assert {*PAGES} - {"README.md"} <= {target.partition("#")[0] for target in links(README)}
@@ -150,7 +157,7 @@ def test_the_moment_shown_is_the_one_that_step_prints(capsys, monkeypatch):
 
 
 def test_every_tutorial_is_in_the_index():
-    listed = re.findall(r"^\| \d\d \| \[.*?\]\(tutorials/(\w+)\.ipynb\)", README, re.M)
+    listed = re.findall(r"^\| \d\d \| \[.*?\]\((\w+)\.ipynb\)", PAGES["tutorials/README.md"], re.M)
     assert listed == [path.stem for path in sorted((ROOT / "tutorials").glob("*.ipynb"))]
 
 
