@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--standin-coverage",
         action="store_true",
-        help="run what uses the stand-in for CuPy, and tell which lines of the engine ran on it",
+        help="run what uses the stand-in for CuPy, and tell which lines of the engine ran on it (standin/measure.py)",
     )
 
 
@@ -34,10 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # so that the processes of the tests get the default
     if config.getoption("--standin-coverage"):
         try:
-            from standin.measure import Measure
+            from standin.measure import plugin
         except ModuleNotFoundError as error:
             raise pytest.UsageError(f"--standin-coverage: {error}; pip install coverage") from error
-        config.pluginmanager.register(Measure(CUPY))
+        config.pluginmanager.register(plugin(CUPY))
 
 
 def pytest_report_header() -> str:
