@@ -67,6 +67,12 @@ def _engine_put_back() -> Iterator[None]:
 
 
 @pytest.fixture
+def draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands draw no pictures, which takes most of the time of a short run."""
+    monkeypatch.setattr("minifa.cli.pictures.draw", lambda *arguments: None)
+
+
+@pytest.fixture
 def float64() -> Iterator[None]:
     """NumPy in double precision: for checks against formulas."""
     with mf.using("numpy", "float64"):
