@@ -901,24 +901,11 @@ def test_a_history_is_read_as_it_was_written(tmp_path):
 
 
 def train(tmp_path, rule, *more, epochs=2, model="tiny"):
-    folder = tmp_path / "run"
-    code = cli.main(
-        [
-            "train",
-            "--epochs",
-            str(epochs),
-            "--model",
-            model,
-            "--rule",
-            rule,
-            "--out",
-            str(folder),
-            "--lr",
-            "0.05",
-            *more,
-        ]
-    )
-    return folder, code
+    """The folder of a run without pictures, and the exit code."""
+    given = ["--epochs", str(epochs), "--model", model, "--rule", rule, "--out", str(tmp_path / "run"), "--lr", "0.05"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("minifa.cli.pictures.draw", lambda *arguments: None)
+        return tmp_path / "run", cli.main(["train", *given, *more])
 
 
 LAYERWISE = {"matrices-linear1", "matrices-linear2", "signs-linear2"}
