@@ -457,16 +457,9 @@ def test_the_coverage_of_all_tests_contains_that_on_the_stand_in(tmp_path):
             command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=300
         )
 
-    losses = [
-        "pytest",
-        "-q",
-        "--standin-coverage",
-        "-n2",
-        f"--rootdir={tests.parent}",
-        "-c",
-        f"{tests.parent}/setup.cfg",
-    ]
-    done = run("coverage", "run", "--rcfile=settings", "-m", *losses, f"{tests}/core/test_losses.py")
+    options = ["-q", "-n2", "--standin-coverage", f"--rootdir={tests.parent}", f"-c{tests.parent / 'setup.cfg'}"]
+    all_tests = ["-m", "pytest", *options, f"{tests / 'core' / 'test_losses.py'}"]
+    done = run("coverage", "run", "--rcfile=settings", *all_tests)
     assert done.returncode == 0 and "deselected" not in done.stdout, done.stdout + done.stderr
     assert run("coverage", "combine", "--rcfile=settings").returncode == 0
     done = run("standin.measure")
