@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -22,20 +23,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--standin-coverage",
         action="store_true",
-        help="run what uses the stand-in for CuPy, and tell which lines of the engine ran on it",
+        help="run what uses the stand-in for CuPy, and tell which lines of the engine ran on it (standin/measure.py)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["COLUMNS"] = "80"  # texts are as wide as the terminal
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would each compile the package again
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited by background jobs of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)  # so that the processes of the tests get the default
     if config.getoption("--standin-coverage"):
         try:
-            from standin.measure import Measure
+            from standin.measure import plugin
         except ModuleNotFoundError as error:
             raise pytest.UsageError(f"--standin-coverage: {error}; pip install coverage") from error
-        config.pluginmanager.register(Measure(CUPY))
+        config.pluginmanager.register(plugin(CUPY))
 
 
 def pytest_report_header() -> str:
@@ -49,9 +51,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if getattr(item, "callspec", None) and item.callspec.params.get("engine") == "standin":
             item.add_marker("standin")
     unnamed = [mark for mark in ("fuzz", "long") if mark not in config.option.markexpr]
-    long = [item for item in items if any(item.get_closest_marker(mark) for mark in unnamed)]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if item not in long]
+    is_long = [any(item.get_closest_marker(mark) for mark in unnamed) for item in items]
+    config.hook.pytest_deselected(items=list(itertools.compress(items, is_long)))
+    items[:] = [item for item, left_out in zip(items, is_long, strict=True) if not left_out]
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +64,12 @@ def _engine_put_back() -> Iterator[None]:
     backend._install(*before)
     if backend._pool.count not in (0, available_cores()):
         backend._pool.resize(available_cores())
+
+
+@pytest.fixture
+def draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands draw no pictures, which takes most of the time of a short run."""
+    monkeypatch.setattr("minifa.cli.pictures.draw", lambda *arguments: None)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 # **An angle does not depend on the norm of B. The error does: if B is four times as large as W in six layers, the error
 # at the lowest layer is 4096 times too large, and at the same learning rate the network learns nothing. For feedback
 # with W's signs there are three remedies: a B of W's size, an optimizer that ignores the size of the error, and batch
-# norm, which reduces the effective step by itself; a far smaller rate works too, in eight times as many epochs. Plain
+# norm, which reduces the effective step by itself; a far smaller rate works too, in five times as many epochs. Plain
 # feedback alignment, with a B as large as W, is slow: six convolutions need 52 to 106 epochs of Adam for the 0.9 that
 # backpropagation reaches in 4 (three seeds). Batch norm makes it faster, and so does a B *smaller* than W.**
 #
@@ -144,10 +144,10 @@ title = ax.set_title("One factor per layer: straight lines on a logarithmic scal
 #
 # ## The effect on training
 #
-# We train for five epochs with SGD and momentum, at one learning rate for all gains, with two seeds, with and without
-# batch norm. Then we repeat the runs without batch norm at a learning rate for each gain (`own_rate`): of the rates in
-# steps of about 3, the one with the best mean test accuracy of seeds 0 to 3 (at gain 2 two rates were equally good,
-# 0.57 and 0.56: we take the smaller).
+# We train for five epochs with SGD and momentum, at one learning rate for all gains, without batch norm (two seeds) and
+# with it (one seed). Then we repeat the runs without batch norm at a learning rate for each gain (`own_rate`, one
+# seed): of the rates in steps of about 3, the one with the best mean test accuracy of seeds 0 to 3 (at gain 2 two rates
+# were equally good, 0.57 and 0.56: we take the smaller).
 
 
 # %%
@@ -167,10 +167,11 @@ without, tuned, with_norm = (
     "without batch norm, own rate",
     "with batch norm",
 )
+seeds = {without: range(2), tuned: range(1), with_norm: range(1)}
 scores, lengths = {}, {}
-for kind in (without, tuned, with_norm):
+for kind in seeds:
     for gain in gains:
-        for seed in range(2):
+        for seed in seeds[kind]:
             optimizer = mf.SGD(own_rate[gain] if kind == tuned else 0.003, momentum=0.9)
             scores[kind, gain, seed], net = accuracy(
                 ScaledUSF(gain, seed), optimizer, seed, kind == with_norm
@@ -181,7 +182,7 @@ for kind in (without, tuned, with_norm):
 
 
 def mean(kind, gain):
-    return np.mean([scores[kind, gain, seed] for seed in range(2)])
+    return np.mean([scores[kind, gain, seed] for seed in seeds[kind]])
 
 
 # four seeds without batch norm: 0.34 to 0.44 at gain 1/4, 0.74 to 0.79 at 1, 0.10
@@ -200,18 +201,18 @@ assert (
     and mean(tuned, 1) > mean(tuned, 4) + 0.3
 )
 
-patient, _ = accuracy(ScaledUSF(4), mf.SGD(0.00001, momentum=0.9), epochs=40)
+patient, _ = accuracy(ScaledUSF(4), mf.SGD(0.00001, momentum=0.9), epochs=25)
 print(
-    f"gain 4 without batch norm, rate 0.00001, 40 epochs, one seed: test accuracy "
+    f"gain 4 without batch norm, rate 0.00001, 25 epochs, one seed: test accuracy "
     f"{patient:.3f}"
 )
-assert patient > 0.6  # two seeds: 0.97 to 0.98, and 0.84; at 0.000003, 0.85 and 0.87
+assert patient > 0.6  # two seeds: 0.90 and 0.75; after 40 epochs 0.98 and 0.90
 
 # %% [figure]
 fig, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
 for kind, i in ((without, 0), (with_norm, 1), (tuned, 2)):
     per_seed = np.array(
-        [[scores[kind, gain, seed] for seed in range(2)] for gain in gains]
+        [[scores[kind, gain, seed] for seed in seeds[kind]] for gain in gains]
     )
     ax.plot(gains, per_seed.mean(axis=1), color=COLOURS[i], label=kind)
     ax.plot(gains, per_seed, MARKERS[i], color=COLOURS[i], markersize=5)
@@ -231,7 +232,7 @@ legend = ax.legend(loc="lower left", bbox_to_anchor=(0.12, 0.02))
 # hardly change; with a larger B their updates are too large. Now compare the line with a rate for each gain. A larger
 # rate compensates for too small a B: gain 1/4 has 0.83 at 0.1, where gain 1 has 0.87 at 0.01 (means of four seeds). For
 # too large a B a smaller rate helps less, 0.56 at gain 2 and 0.31 at gain 4, because the rate that suits the lowest
-# layer is 4096 times too small for the output layer. More epochs help: in 40 epochs gain 4 learns too. So the size of B
+# layer is 4096 times too small for the output layer. More epochs help: in 25 epochs gain 4 learns too. So the size of B
 # determines the suitable rate and the duration of training. With batch norm, too small a B is as bad as before at this
 # rate, but too large a B does no harm. Why?
 #
@@ -307,28 +308,22 @@ print(
 assert abs(float((net["conv1"].W ** 2).sum()) - before - step) < 1e-3 * before
 
 # %% [markdown]
-# This happened in the runs above. The figure shows the norm of each W after training, divided by its initial norm (mean
-# of both seeds).
+# This happened in the runs above. The figure shows the norm of each W after training, divided by its initial norm (one
+# seed).
 
 # %%
-starts = [
-    np.array([np.linalg.norm(layer.W) for layer in network(seed).weighted])
-    for seed in range(2)
-]
-growth = {
-    gain: np.array([lengths[with_norm, gain, seed] / starts[seed] for seed in range(2)])
-    for gain in gains
-}
+start = np.array([np.linalg.norm(layer.W) for layer in network().weighted])
+growth = {gain: lengths[with_norm, gain, 0] / start for gain in gains}
 names = [layer.name for layer in network().weighted]
 # four seeds: 16 to 21, and 1.06 to 1.08
-assert growth[4][:, 0].min() > 10 and growth[1].max() < 1.5
+assert growth[4][0] > 10 and growth[1].max() < 1.5
 
 # %% [figure]
 fig, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
 for i, gain in enumerate(gains):
     ax.plot(
         names,
-        growth[gain].mean(axis=0),
+        growth[gain],
         color=COLOURS[i],
         marker=MARKERS[i],
         label=f"gain {gain:g}",
@@ -531,7 +526,7 @@ title = fig.suptitle(
 #
 # We have not yet tried a B that is smaller than W. B is fixed, so under SGD a gain of $g$ only multiplies the learning
 # rate of a layer that is $k$ layers below the output by $g^k$. Gain 0.3 with a rate of 0.03 is a rate of 0.03 at the
-# output layer, 0.009 below it, and 0.00002 at the lowest layer. We train for fifteen epochs with three seeds and
+# output layer, 0.009 below it, and 0.00002 at the lowest layer. We train for fifteen epochs with two seeds and
 # compare with gain 1 at its best rate, 0.001.
 
 
@@ -552,7 +547,7 @@ for gain, rate in ((1, 0.001), (0.3, 0.03)):
     sizes_of_b[gain] = np.array(
         [
             accuracy(ScaledFA(gain, seed), sgd(rate), seed, epochs=15)[0]
-            for seed in range(3)
+            for seed in range(2)
         ]
     )
     print(

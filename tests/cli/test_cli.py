@@ -58,6 +58,7 @@ def test_compare_writes_table_curves_and_figure(tmp_path, capsys):
     assert [e["rule"] for e in config["experiments"]].count("fa") == 2
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_worker_processes_give_the_same_numbers(capsys):
     arguments = ["compare", *SMALL, "--rules", "bp,usf", "--seeds", "1"]
     assert program.main([*arguments, "--jobs", "1", "--out", "one"]) == 0
@@ -128,6 +129,7 @@ def test_rules_all_omits_unsuitable_rules_and_prints_the_reason(monkeypatch, cap
     assert capsys.readouterr().out.count("left out") == len(refusing) and shown == [one.rule for one in asked]
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_a_model_of_one_hidden_layer_takes_one_width(tmp_path):
     given = ["--data", "xor", "--model", "tiny", "--hidden", "7", "--lr", "0.1", "--epochs", "1"]
     assert program.main(["train", *given, "--out", "run"]) == 0
@@ -135,6 +137,7 @@ def test_a_model_of_one_hidden_layer_takes_one_width(tmp_path):
     assert experiment.model_options == {"hidden": 7} and net["linear1"].W.shape == (2, 7)
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_a_frozen_layer_does_not_get_the_angle_of_another_layer(capsys):
     given = ["--data", "xor", "--model", "tiny", "--freeze", "linear1", "--lr", "0.1", "--epochs", "1", "--jobs", "1"]
     assert program.main(["compare", "--rules", "bp", "--seeds", "1", *given]) == 0
@@ -143,6 +146,7 @@ def test_a_frozen_layer_does_not_get_the_angle_of_another_layer(capsys):
     assert re.search(r"^bp +- +0\.0$", printed, re.M)
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_train_writes_a_run_that_can_be_opened(tmp_path, capsys):
     assert program.main(["train", *SMALL, "--rule", "fa", "--seed", "3", "--out", "run"]) == 0
     printed = capsys.readouterr().out
@@ -172,6 +176,7 @@ def test_an_existing_folder_is_never_overwritten(tmp_path):
         (lambda folder: (folder / "network.npz").unlink(), FileNotFoundError),
     ],
 )
+@pytest.mark.usefixtures("draws_nothing")
 def test_a_damaged_run_is_refused_by_name(tmp_path, damage, error):
     program.main(["train", *SMALL[:2], "--epochs", "1", "--out", "run"])
     damage(tmp_path / "run")
@@ -179,6 +184,7 @@ def test_a_damaged_run_is_refused_by_name(tmp_path, damage, error):
         run_folder.open_run(tmp_path / "run")
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_user_data_are_read_from_a_file(tmp_path, capsys):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((60, 5)).astype("float32")
@@ -369,6 +375,7 @@ def test_training_options_reach_the_optimizer():
     assert (optimizer.clip_norm, optimizer.momentum, optimizer.decay_bias, optimizer.lr_factors) == (2, 0.9, True, None)
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_a_smaller_last_batch_is_dropped_in_a_run_and_when_it_is_resumed(capsys):
     """An epoch has 1,000 of the 1,437 training examples."""
     small = ["--model", "mlp", "--hidden", "2", "--batch-size", "1000", "--drop-last", "--lr", "0.1"]
@@ -402,12 +409,14 @@ def test_parameter_groups_are_options(capsys):
     assert "expected factors by names, as conv*=0.1,linear2.b=0, got 0.1" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_the_printed_rate_is_the_rate_in_use(capsys):
     """RMSprop, for which no grid was run, keeps its own default, and the output says so."""
     assert program.main(["train", "--model", "mlp", "--optimizer", "rmsprop", "--epochs", "1", "--out", "run"]) == 0
     assert "rate 0.01 for fa: not tuned for this setting" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_a_copy_of_the_data_is_reported_beside_every_number(monkeypatch, capsys):
     copied = dataclasses.replace(mf.data.load("digits"), note="digits from a copy")
     monkeypatch.setattr(mf.data, "load", lambda *arguments: copied)

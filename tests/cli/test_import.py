@@ -79,6 +79,7 @@ def write(code=CODE, name="my.py"):
     return name
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_commands_know_what_the_file_registers(capsys):
     write()
     assert cli.main([*TRAIN, "--import", "my.py", "--out", "run"]) == 0
@@ -88,6 +89,7 @@ def test_commands_know_what_the_file_registers(capsys):
     assert config["contents"]["my.py"] == imports.digests()["my.py"] and str(Path.cwd()) not in json.dumps(config)
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_a_run_is_resumed_only_with_the_same_file(capsys):
     before = {what: dict(table) for what, table in registry.TABLES.items()}
     write()

@@ -48,6 +48,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.usefixtures("draws_nothing")
 def test_under_quiet_a_command_shows_no_bar_but_its_results(name, bars, folder, capsys):
     assert cli.main([*COMMANDS[name], "--quiet"]) == 0
     assert bars == [] if name == "train" else set(bars) == {True}
@@ -55,6 +56,7 @@ def test_under_quiet_a_command_shows_no_bar_but_its_results(name, bars, folder, 
     assert printed.strip() and "to run, the table is" not in printed
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_otherwise_it_shows_a_bar(bars, folder):
     assert cli.main(COMMANDS["train"]) == 0
     assert bars == [False]

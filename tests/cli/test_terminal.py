@@ -243,6 +243,7 @@ def test_run_folders_have_names_that_people_would_choose(given, name):
     assert f"{descriptions.label(experiment)}-{descriptions.as_file_name(experiment.rule)}" == name
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_a_finished_run_says_how_it_continues(capsys):
     assert run("train", *XOR, "--out", "run") == 0
     assert run("train", "--resume", "run") == 0

@@ -471,7 +471,7 @@ PARAMETERS = {
 }  # fmt: skip
 
 
-LARGE = ("n_out of resnet18", "n_out of alexnet")  # each call draws millions of weights
+LARGE = ("n_out of resnet18", "n_out of alexnet", "n_out of moskovitz_tf")  # each call draws millions of weights
 
 
 @pytest.mark.parametrize(

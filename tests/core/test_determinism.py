@@ -152,22 +152,20 @@ def test_another_process_with_another_number_of_threads_gives_the_same_bits(loss
 
 
 @pytest.mark.parametrize("rule_name", DESCRIPTIONS)
-def test_resumed_twice_the_bits_are_the_same(rule_name, losses_here, tmp_path):
-    with mf.using("numpy", "float64" if rule_name in IN_DOUBLE else "float32"):
-        assert losses_of(rule_name, stops=(3, 8, UPDATES), folder=tmp_path) == losses_here[rule_name]
-
-
-@pytest.mark.parametrize("rule_name", DESCRIPTIONS)
-def test_the_stand_in_gives_the_same_bits(rule_name, losses_here, monkeypatch):
+def test_resumed_twice_on_the_stand_in_the_bits_are_the_same(rule_name, losses_here, tmp_path, monkeypatch):
+    """Both at once, because most of the time is training; `test_backend` and `test_checkpoints` have them alone."""
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
     install("standin", "float64" if rule_name in IN_DOUBLE else "float32")
-    assert losses_of(rule_name) == losses_here[rule_name]
+    assert losses_of(rule_name, stops=(3, 8, UPDATES), folder=tmp_path) == losses_here[rule_name]
 
 
 def test_worker_processes_give_the_same_bits():
     """For any number of --jobs: here 1, and 2 with half as many threads each."""
-    models = {name: dict(zip(("model", "model_options"), model_for(name), strict=True)) for name in RULES}
-    experiments = [Experiment(rule=name, lr=0.01, epochs=1, **models[name]) for name in RULES]
+    models = {name: model_for(name) for name in RULES}
+    experiments = [
+        Experiment(rule=name, lr=0.01, epochs=1, model=model, model_options={**options, "hidden": (24, 16)})
+        for name, (model, options) in models.items()
+    ]
     times = {"seconds", "images_per_second"}
 
     def measured(jobs):

@@ -148,7 +148,6 @@ def test_the_narrow_residual_networks_are_as_in_the_paper(name, weighted, last):
     assert ends == [(32, 32, 16), (16, 16, 32), (8, 8, 64)]
 
 
-@pytest.mark.usefixtures("engine")
 def test_resnet18_has_the_requested_stem():
     small = build("resnet18")
     assert len(small.weighted) == 18 + 3  # three projections

@@ -59,6 +59,7 @@ LETTERS_ONLY_BYTES_CAN_NAME = pytest.mark.skipif(
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("draws_nothing")  # but `minifa figures` does
 def test_data_and_folders_may_have_any_name(capsys):
     write_data("meine dät, Ω.npz")
     given = ["--data", "meine dät, Ω.npz", "--model", "mlp", "--hidden", "4", "--lr", "0.1", "--epochs"]

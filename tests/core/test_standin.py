@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import pickle
 import re
 import subprocess
@@ -439,6 +440,32 @@ def test_the_stand_in_coverage_lists_the_lines_that_did_not_run():
     assert len(not_run["layers/conv.py"].split()) > 30 and len(not_run.get("losses.py", "").split()) < 20
     (percent,) = re.findall(r"^([\d.]+) % of the engine's lines", done.stdout, re.M)
     assert 0 < float(percent) < 50
+
+
+@pytest.mark.long
+def test_the_coverage_of_all_tests_contains_that_on_the_stand_in(tmp_path):
+    """The same lines, from the processes of pytest-xdist, which run on NumPy, too."""
+    pytest.importorskip("coverage", reason="--standin-coverage needs the package coverage")
+    tests = Path(__file__).parents[1]
+    (tmp_path / "settings").write_text("[run]\nbranch = True\nsource = minifa\nparallel = True\npatch = subprocess\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(tests), *sys.path])}
+
+    def run(*command):
+        command = [sys.executable, "-m", *command]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=300
+        )
+
+    options = ["-q", "-n2", "--standin-coverage", f"--rootdir={tests.parent}", f"-c{tests.parent / 'setup.cfg'}"]
+    all_tests = ["-m", "pytest", *options, f"{tests / 'core' / 'test_losses.py'}"]
+    done = run("coverage", "run", "--rcfile=settings", *all_tests)
+    assert done.returncode == 0 and "deselected" not in done.stdout, done.stdout + done.stderr
+    assert run("coverage", "combine", "--rcfile=settings").returncode == 0
+    done = run("standin.measure")
+    assert done.returncode == 1, done.stderr
+    not_run = dict(re.findall(r"^(\S+\.py): not run (.*)$", done.stdout, re.M))
+    assert len(not_run["layers/conv.py"].split()) > 30 and len(not_run.get("losses.py", "").split()) < 20
 
 
 def test_only_lines_inside_functions_are_counted():

@@ -385,6 +385,7 @@ def test_the_worker_processes_warn_where_the_parent_did_not(tmp_path, capfd):
 # SavedRun with the experiment
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_the_notes_on_the_data_are_saved_with_a_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     x = RNG.integers(0, 256, (N, 4, 4, 3)).astype("u1")
@@ -613,6 +614,7 @@ def test_a_scale_that_is_no_known_one_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore::minifa.data.DataWarning")
+@pytest.mark.usefixtures("draws_nothing")
 def test_the_command_line_and_recipes_take_files_labels_and_scales(folder, capsys):
     written("a,b,kind\n" + ROWS)
     small = ["--model", "mlp", "--hidden", "2", "--lr", "0.1", "--epochs", "1"]

@@ -742,6 +742,7 @@ NAMELESS += ["--weights", "start.safetensors", "--freeze", "linear1", "--out", "
 
 
 @pytest.mark.parametrize("names", ["zeta=linear1,alpha=linear2", " alpha = linear2, zeta = linear1", "names.json"])
+@pytest.mark.usefixtures("draws_nothing")
 def test_names_on_the_command_line_assign_modules_to_layers(nameless, capsys, names):
     assert cli.main(NAMELESS) == 2 and not Path("run").exists()
     assert "the order of the PyTorch modules alpha, zeta is ambiguous" in capsys.readouterr().err
@@ -753,6 +754,7 @@ def test_names_on_the_command_line_assign_modules_to_layers(nameless, capsys, na
     assert kept == {"zeta": "linear1", "alpha": "linear2"}
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_names_are_accepted_in_a_recipe_and_kept_when_a_run_resumes(nameless, capsys):
     text = '[data]\nname = "xor"\n[model]\nname = "mlp"\nhidden = [2]\nweights = "start.safetensors"\n'
     Path("mine.toml").write_text(text + "[training]\nepochs = 1\n", encoding="utf-8")

@@ -250,6 +250,7 @@ def test_a_traced_step_has_the_same_result_and_shows_both_passes(description):
             np.testing.assert_array_equal(moment.terms["e"], film[-1].arrays["e"])
 
 
+@pytest.mark.usefixtures("draws_nothing")
 def test_the_commands_accept_the_option(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     setting = ["--data", "xor", "--model", "tiny", "--lr", "0.5"]
@@ -257,7 +258,8 @@ def test_the_commands_accept_the_option(tmp_path, capsys, monkeypatch):
     assert "dfa:recompute=true · 1 of" in capsys.readouterr().out
     rules = "dfa,dfa:recompute=true"
     assert cli.main(["explore", *setting, "--rules", rules, "--train-updates", "3", "-o", "page.html"]) == 0
-    assert cli.main(["compare", *setting, "--epochs", "3", "--rules", rules, "--seeds", "1", "--out", "run"]) == 0
+    given = ["--epochs", "3", "--rules", rules, "--seeds", "1", "--jobs", "1", "--out", "run"]
+    assert cli.main(["compare", *setting, *given]) == 0
     rows = mf.training.History.read_csv("run/runs.csv")
     losses = [[row["test_loss"] for row in rows if row["rule"] == rule] for rule in ("dfa", "dfa:recompute=true")]
     assert len(losses[0]) == 4 and losses[0] == losses[1]

@@ -111,7 +111,7 @@ def test_equal_arrays_of_two_layers_keep_their_names():
 
 def test_an_error_that_is_not_propagated_further_is_left_out_of_the_page():
     """Below the lowest layer that learns."""
-    net = replace(TINY, data="digits", model="resnet20", model_options={"blocks": 1}, freeze="conv1")
+    net = replace(TINY, data="digits", model="cnn", model_options={"depth": 2, "batch_norm": True}, freeze="conv1")
     content, _ = content_of(explorer.explore(net, data.load("digits"), ["bp"], train_updates=1))
     back = {m["layer"]: m["terms"] for m in content["films"]["bp"] if m["kind"] == "backward"}
     assert [layer for layer, terms in back.items() if "delta_below" not in terms] == ["batchnorm1"]

@@ -62,14 +62,15 @@ def assert_same_training(one, other):
 
 
 class KeepAll(Callback):
-    """Saves a checkpoint after every update and every epoch, each in a separate file."""
+    """Saves a checkpoint after every update and every epoch, or those in ``places``, each in a separate file."""
 
-    def __init__(self, folder):
-        self.folder, self.paths = folder, []
+    def __init__(self, folder, places=None):
+        self.folder, self.places, self.paths = folder, places, []
 
     def keep(self, trainer):
         self.paths.append(self.folder / f"{len(self.paths)}.ckpt")
-        save(self.paths[-1], trainer)
+        if self.places is None or len(self.paths) - 1 in self.places:
+            save(self.paths[-1], trainer)
 
     def on_step(self, trainer, examples):
         self.keep(trainer)
@@ -80,7 +81,7 @@ class KeepAll(Callback):
 
 def assert_resumes(make, data, path, epochs=3, places=None):
     """Training resumed from each of the checkpoints, or from those in ``places``, has the same result."""
-    whole, kept = make(), KeepAll(path)
+    whole, kept = make(), KeepAll(path, places)
     whole.callbacks.append(kept)
     whole.fit(data, epochs, batch_size=8)
     assert len(kept.paths) == 1 + epochs * 4
@@ -94,14 +95,14 @@ def assert_resumes(make, data, path, epochs=3, places=None):
 
 # --- the same bits ----------------------------------------------------------------------------------------------------
 
-# Before the first update; in the middle of epoch 1; after its last update and after its end; in the middle of epoch 3.
-PLACES = (0, 2, 3, 4, 10)
+# Before the first update; in the middle of epoch 1; after its last update and after its end; in the middle of epoch 2.
+PLACES = (0, 2, 3, 4, 6)
 
 
 @pytest.mark.parametrize("rule", ALL_RULES)
 def test_every_rule_resumes_bit_for_bit(rule, tmp_path):
     data = images(shape=network_for(rule).input_shape)
-    assert_resumes(lambda: convnet_trainer(rule), data, tmp_path, places=PLACES)
+    assert_resumes(lambda: convnet_trainer(rule), data, tmp_path, epochs=2, places=PLACES)
 
 
 def test_every_rule_is_in_the_list():
