@@ -56,13 +56,21 @@ def test_training_of_two_wide_linear_layers_follows_the_flow(rule, gamma0):
 @pytest.mark.long
 @pytest.mark.parametrize("gamma0", [1.0, 3.0])
 @pytest.mark.parametrize("rule", FLOWS)
-def test_the_distance_to_the_flow_falls_with_the_number_of_units(rule, gamma0):
-    # the mean over 12 seeds falls like 1 / sqrt(N): by a factor of 4 from 250 to 4,000 units
+def test_training_follows_the_flow_to_its_end(rule, gamma0):
+    for seed in range(3):
+        off = distances(rule, gamma0, units=4000, seed=seed, until=8.0)
+        assert off["error"] < 0.03 and off["H"] < 0.07 and off["G"] < 0.07 and off["cosine"] < 0.02
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rule", FLOWS)
+def test_the_distance_to_the_flow_falls_with_the_number_of_units(rule):
+    # like 1 / sqrt(N): by a factor of 4 from 250 to 4,000 units
     mean = {
-        units: np.mean([list(distances(rule, gamma0, units, seed, 8.0).values()) for seed in range(12)], axis=0)[1:4]
+        units: np.mean([distances(rule, 3.0, units, seed, until=1.6)["error"] for seed in range(12)])
         for units in (250, 4000)
     }
-    assert (mean[4000] < 0.045).all() and (mean[250] / mean[4000] > 2.5).all() and (mean[250] / mean[4000] < 6).all()
+    assert mean[4000] < 0.015 and 2.5 < mean[250] / mean[4000] < 6
 
 
 @pytest.mark.parametrize("curves", [theory.wide_linear_fa(SIZE, 0.3, 2.0), theory.wide_linear_bp(SIZE, 2.0)])
@@ -150,8 +158,9 @@ def test_online_learning_from_small_weights_aligns_first_and_learns_afterwards(s
         at = [round(t / 0.2) for t in (0, 5, 10, 20, 60)]
         np.testing.assert_allclose(simulation["error"][at], [0.1635, 0.1554, 0.1258, 0.0566, 0.0074], atol=6e-5)
         np.testing.assert_allclose(simulation["cosine"][at], [0.374, 0.894, 0.992, 1.000, 0.996], atol=6e-4)
-    # aligned (0.99) when three quarters of the error are left; backpropagation has not left its plateau
-    assert simulation["cosine"][50] > 0.98 and simulation["error"][50] > 0.75 * simulation["error"][0]
+    # aligned when more than 90 % of the error is left; backpropagation is still on its plateau at the end
+    aligned = int(np.argmax(simulation["cosine"] > 0.9))
+    assert aligned > 0 and simulation["error"][aligned] > 0.9 * simulation["error"][0] > 9 * simulation["error"][-1]
     assert theory.online_erf(*networks).error[-1] > 0.85 * simulation["error"][0]
 
 
