@@ -135,7 +135,7 @@ def wide_linear_fa(
         TypeError: an argument that is not a number.
         ValueError: a number outside its range; a step so large that the integration is unstable.
 
-    >>> curves = mf.theory.wide_linear_fa(target=1.0, gamma0=1.5, until=20.0)
+    >>> curves = mf.theory.wide_linear_fa(target=1.0, gamma0=1.5, until=20.0, dt=0.1)
     >>> curves.H[0].item(), curves.G[0].item(), curves.error[-1].round(6).item()
     (1.0, 0.0, 0.0)
     >>> curves.H[-1].round(6).item(), curves.G[-1].round(6).item()  # a^3 / 2 + a = 1.5 has the solution a = 1
@@ -161,7 +161,7 @@ def wide_linear_bp(target: float, gamma0: float = 1.0, until: float = 8.0, dt: f
     """Two wide linear layers under backpropagation, where B is W2 (equations 1). Arguments and errors are those of
     `wide_linear_fa`.
 
-    >>> curves = mf.theory.wide_linear_bp(target=1.0, gamma0=0.75, until=20.0)
+    >>> curves = mf.theory.wide_linear_bp(target=1.0, gamma0=0.75, until=20.0, dt=0.1)
     >>> curves.H[-1].round(6).item(), curves.G[-1].round(6).item()  # sqrt(1 + 0.75^2)
     (1.25, 1.25)
     """
@@ -203,9 +203,9 @@ def online_erf(
     A network that starts as its teacher stays there; one with other output weights learns the teacher's:
 
     >>> W1, W2 = [[3.0], [4.0]], [[0.5]]
-    >>> mf.theory.online_erf(W1, W2, W1, W2, B=[[1.0]]).error.max().item()
+    >>> mf.theory.online_erf(W1, W2, W1, W2, B=[[1.0]], until=1.0).error.max().item()
     0.0
-    >>> curves = mf.theory.online_erf(W1, [[0.1]], W1, W2, B=[[1.0]], lr=0.5, until=200.0)
+    >>> curves = mf.theory.online_erf(W1, [[0.1]], W1, W2, B=[[1.0]], lr=0.5, until=200.0, dt=1.0)
     >>> curves.error[0].round(3).item(), curves.error[-1].round(6).item(), curves.W2[-1].round(2).tolist()
     (0.06, 0.0, [0.5])
     """

@@ -282,7 +282,7 @@ assert bp_measured[0] > 3 * bp_measured[1], "the small target comes last"
 
 # %% [figure]
 fig, ax = plt.subplots(figsize=(9, 3.2), layout="constrained")
-fractions = np.linspace(0.002, 0.99, 200)
+fractions = 1 - np.geomspace(0.998, 1e-12, 400)
 for i in range(3):
     style = mf.figures.look(i)
     line = [theory.fa_learning_time(T[i], feedback[i], one) for one in fractions]

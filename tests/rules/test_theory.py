@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import minifa as mf
 from minifa import theory
 
 SCRIPT = Path(__file__).parents[2] / "tutorials" / "results" / "exact_curves" / "exact_curves.py"
@@ -209,6 +210,41 @@ def test_backpropagation_has_a_plateau_that_grows_as_the_start_shrinks_and_feedb
     assert plateau == pytest.approx(math.log(101) / 2)
 
 
+# --- the kernel of the first step -------------------------------------------------------------------------------------
+
+
+def layer_kernels(cosine, hidden):
+    """Of a deep ReLU net with He's initialisation, for inputs of this cosine: activities Phi of the layers 0 to
+    ``hidden``, and the errors G at the outputs of the layers after each of them (Cho & Saul's arc-cosine kernels)."""
+    Phi, slopes = [cosine], []
+    for _ in range(hidden):
+        angle = math.acos(Phi[-1])
+        slopes.append(1 - angle / math.pi)
+        Phi.append((math.sin(angle) + (math.pi - angle) * math.cos(angle)) / math.pi)
+    return Phi, [math.prod(slopes[layer:]) for layer in range(hidden + 1)]
+
+
+@pytest.mark.parametrize("rule, rho", [("bp", 1.0), ("fa:correlation=0.6", 0.6), ("fa", 0.0), ("dfa", 0.0)])
+def test_the_first_step_of_a_wide_network_has_the_kernel_of_its_rule(rule, rho):
+    # df = -lr K e with K = sum_l rho^(L-l) G^(l+1) Phi^l; without correlation only the read-out's Phi^L
+    units, hidden, cosine, lr = 300, 2, 0.4, 1e-6
+    rng, measured = np.random.default_rng(0), []
+    a, b = np.linalg.qr(rng.standard_normal((units, 2)))[0].T
+    x = math.sqrt(units) * np.stack([a, cosine * a + math.sqrt(1 - cosine**2) * b])
+    for seed in range(12):
+        layers = [part for _ in range(hidden) for part in (mf.Linear(units, units, bias=False), mf.ReLU())]
+        net = mf.Network([*layers, mf.Linear(units, 1, bias=False, init="he_normal")], seed)
+        attached, before = mf.rules.make(rule, seed=seed).attach(net), net.forward(x)
+        attached.gradients(net, x, before - np.array([[1.0], [0.0]]), mf.HalfSquaredError())  # e = (1, 0)
+        mf.SGD(lr * len(x)).step(net, attached)
+        measured.append((before - net.forward(x))[:, 0] / lr / units)
+    expected = []
+    for one in (1.0, cosine):
+        Phi, G = layer_kernels(one, hidden)
+        expected.append(sum(rho ** (hidden - layer) * G[layer] * Phi[layer] for layer in range(hidden + 1)))
+    np.testing.assert_allclose(np.mean(measured, axis=0), expected, rtol=0.1)
+
+
 # --- invalid input ----------------------------------------------------------------------------------------------------
 
 ONE = np.ones((3, 1))
@@ -232,6 +268,13 @@ ONE = np.ones((3, 1))
 def test_invalid_input_is_refused(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+def test_weights_on_the_device_are_accepted(engine):
+    W1, W2 = mf.asarray([[3.0], [4.0]]), mf.asarray([[0.5]])
+    assert theory.online_error(W1, W2, W1, W2) == 0
+    curves = theory.online_erf(W1, W2, W1, W2, B=W2, until=1.0)
+    assert curves.cosine(W2)[-1] == pytest.approx(1) and type(curves.error) is np.ndarray
 
 
 def test_the_pictures_and_distances_are_committed():
