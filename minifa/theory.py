@@ -40,10 +40,10 @@ curves when they are wide and their steps are small (tests/rules/test_theory.py)
                             t = 2 |2 B T|^(-2/3) * integral of du / (1 - u^3) from 0 to q^(1/3)
        backpropagation:     f' = 2 f (T - f), A(0) = W(0): t = log(q (T - f(0)) / (f(0) (1 - q))) / (2 T)
 
-   Half of the target is learned after 1.8754 |2 B T|^(-2/3): modes are learned in the order of |B T|. Sources: Girotti,
-   Mitliagkas & Gidel 2021, "Convergence analysis and implicit regularization of feedback alignment for deep linear
-   networks", who describe the order; Saxe, McClelland & Ganguli 2014, "Exact solutions to the nonlinear dynamics of
-   learning in deep linear neural networks".
+   Half of the target is learned after 1.8754 |2 B T|^(-2/3): modes are learned in the order of |B T|. Derived here;
+   Girotti, Mitliagkas & Gidel 2021, "Convergence analysis and implicit regularization of feedback alignment for deep
+   linear networks", describe that small components can come first. Backpropagation: Saxe, McClelland & Ganguli 2014,
+   "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks".
 """
 
 from __future__ import annotations

@@ -39,20 +39,20 @@ class Erf(Activation):
         below[...] = delta * math.sqrt(2 / math.pi) * np.exp(-x * x / 2)
 
 
-def wide_linear(rule: str, gamma0: float, units: int, seed: int, until: float = 8.0, dt: float = 0.01) -> Curves:
-    """Two linear layers of this many units under a rule: t, H, G and cosine as in `theory.LinearCurves`."""
+def wide_linear(name: str, gamma0: float, units: int, seed: int, until: float = 8.0, dt: float = 0.01) -> Curves:
+    """Two linear layers of this many units under a rule: t, error, H, G and cosine as in `theory.LinearCurves`."""
     init = gaussian(1 / math.sqrt(units))
     net = mf.Network([mf.Linear(3, units, bias=False, init=init), mf.Linear(units, 1, bias=False, init=init)], seed)
-    learning, optimizer = mf.rules.make(rule, seed=seed).attach(net), mf.SGD(lr=len(TARGETS) * dt)
+    rule, optimizer = mf.rules.make(name, seed=seed).attach(net), mf.SGD(lr=len(TARGETS) * dt)
     x, y, size = np.eye(3), gamma0 * TARGETS, np.linalg.norm(TARGETS)
     rows = []
     for step in range(round(until / dt) + 1):
-        learning.gradients(net, x, y, HALF)
-        W1, W2, B = net["linear1"].W, net["linear2"].W, learning.B["linear2"]
+        rule.gradients(net, x, y, HALF)
+        W1, W2, B = net["linear1"].W, net["linear2"].W, rule.B["linear2"]
         H, G = (np.linalg.norm(TARGETS.T @ W1) / size) ** 2, float((W2 * B).sum())
-        error = np.linalg.norm(learning.error) * len(x) / gamma0
+        error = np.linalg.norm(rule.error) * len(x) / gamma0
         rows.append((step * dt, error, H, G, G / np.linalg.norm(W2) / np.linalg.norm(B)))
-        optimizer.step(net, learning)
+        optimizer.step(net, rule)
     return dict(zip(("t", "error", "H", "G", "cosine"), np.array(rows).T, strict=True))
 
 
@@ -67,7 +67,7 @@ def draws(inputs: int, seed: int, size: float | None = None, units: int = 2):
 
 
 def online(
-    rule: str,
+    name: str,
     inputs: int,
     seed: int,
     until: float = 60.0,
@@ -80,9 +80,9 @@ def online(
     rng, W1, W2, teacher_W1, teacher_W2, B = draws(inputs, seed, size)
     net = mf.Network([mf.Linear(inputs, 2, bias=False), Erf(), mf.Linear(2, 1, bias=False)])
     net["linear1"].W, net["linear2"].W = W1, W2
-    learning, optimizer = mf.rules.make(rule).attach(net), mf.SGD(lr, lr_factors={"linear2": 1 / inputs})
-    if rule != "bp":
-        learning.set_feedback("linear2" if rule == "fa" else "erf1", B)
+    rule, optimizer = mf.rules.make(name).attach(net), mf.SGD(lr, lr_factors={"linear2": 1 / inputs})
+    if name != "bp":
+        rule.set_feedback("linear2" if name == "fa" else "erf1", B)
     rows, between = [], round(every * inputs)
     for step in range(round(until * inputs) + 1):
         if step % between == 0:
@@ -91,24 +91,24 @@ def online(
             rows.append((step / inputs, theory.online_error(W1, W2, teacher_W1, teacher_W2), cosine))
         x = rng.standard_normal((1, inputs)) / math.sqrt(inputs)
         y = Erf().forward(x @ teacher_W1, mf.Pass()) @ teacher_W2
-        learning.gradients(net, x, y, HALF)
-        optimizer.step(net, learning)
+        rule.gradients(net, x, y, HALF)
+        optimizer.step(net, rule)
     return dict(zip(("t", "error", "cosine"), np.array(rows).T, strict=True))
 
 
-def mode(rule: str, target: float, feedback: float = 1.0, start: float = 0.0, until=15.0, dt=0.01) -> Curves:
+def mode(name: str, target: float, feedback: float = 1.0, start: float = 0.0, until=15.0, dt=0.01) -> Curves:
     """One mode of two linear layers under a rule: t and the fraction of the target that is learned."""
     net = mf.Network([mf.Linear(1, 1, bias=False, init="zero"), mf.Linear(1, 1, bias=False, init="zero")])
     for layer in net.weighted:
         layer.W = np.full((1, 1), math.sqrt(start))
-    learning, optimizer = mf.rules.make(rule).attach(net), mf.SGD(dt)
-    if rule == "fa":
-        learning.set_feedback("linear2", [[feedback]])
+    rule, optimizer = mf.rules.make(name).attach(net), mf.SGD(dt)
+    if name == "fa":
+        rule.set_feedback("linear2", [[feedback]])
     fraction = []
     for _ in range(round(until / dt) + 1):
-        learning.gradients(net, np.ones((1, 1)), np.full((1, 1), float(target)), HALF)
-        fraction.append(float(learning.output[0, 0]) / target)
-        optimizer.step(net, learning)
+        rule.gradients(net, np.ones((1, 1)), np.full((1, 1), float(target)), HALF)
+        fraction.append(float(rule.output[0, 0]) / target)
+        optimizer.step(net, rule)
     return {"t": np.arange(len(fraction)) * dt, "fraction": np.array(fraction)}
 
 
@@ -119,15 +119,7 @@ def half_time(curves: Curves) -> float:
 
 # Pictures
 
-FLOWS = {"fa, rho 0": 0.0, "fa, rho 0.5": 0.5, "bp": None}
-GAMMA0, UNITS, INPUTS = 3.0, 4000, 500
-MODES = {
-    "fa: T 0.2, B 20": (0.2, 20.0),
-    "fa: T 1, B 1": (1.0, 1.0),
-    "fa: T 1, B 0.1": (1.0, 0.1),
-    "bp: T 1": (1.0, None),
-}
-START = 1e-3  # of the mode under backpropagation, which would stay at zero
+GAMMA0, UNITS, INPUTS, START = 3.0, 4000, 500, 1e-3
 LINE, POINTS = {"linewidth": 1.5}, {"linestyle": "", "markersize": 4.5, "markerfacecolor": "white"}
 
 
@@ -140,84 +132,79 @@ def draw(axes, i: int, label: str, curve, simulation, every: int) -> float:
     return float(np.abs(np.interp(simulation[0], *curve) - simulation[1]).max())
 
 
-def new_figure(panels: int):
-    figure, axes = plt.subplots(1, panels, figsize=(9, 3), layout="constrained")
-    for ax in axes if panels > 1 else [axes]:
+def new_figure(*titles: str):
+    figure, axes = plt.subplots(1, len(titles), figsize=(9, 3), layout="constrained", squeeze=False)
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title, fontsize=10)
         ax.set_xlabel("time")
-    return figure, axes
+    return figure, axes[0]
 
 
 def draw_flow():
     """Two wide linear layers: (figure, distances)."""
-    figure, axes = new_figure(4)
+    figure, axes = new_figure("Error", "Features, H", "Overlap of W2 and B, G", "Cosine of W2 and B")
     size, distances = float(np.linalg.norm(TARGETS)), {}
-    for i, (label, rho) in enumerate(FLOWS.items()):
-        rule = "bp" if rho is None else f"fa:correlation={rho}"
+    for i, (rule, curves) in enumerate(
+        {
+            "fa": theory.wide_linear_fa(size, 0.0, GAMMA0, until=4.0),
+            "fa:correlation=0.5": theory.wide_linear_fa(size, 0.5, GAMMA0, until=4.0),
+            "bp": theory.wide_linear_bp(size, GAMMA0, until=4.0),
+        }.items()
+    ):
         simulation = wide_linear(rule, GAMMA0, UNITS, seed=0, until=4.0)
-        curve = (
-            theory.wide_linear_bp(size, GAMMA0, 4.0) if rho is None else theory.wide_linear_fa(size, rho, GAMMA0, 4.0)
-        )
+        label = rule.replace("fa:correlation=", "fa, rho ")
         for ax, name in zip(axes, ("error", "H", "G", "cosine"), strict=True):
-            pairs = (curve.t, getattr(curve, name)), (simulation["t"], simulation[name])
+            pairs = (curves.t, getattr(curves, name)), (simulation["t"], simulation[name])
             distances[f"{label}, {name}"] = draw(ax, i, label, *pairs, every=25)
-    titles = ("Error", "Features, H", "Overlap of W2 and B, G", "Cosine of W2 and B")
-    for ax, title in zip(axes, titles, strict=True):
-        ax.set_title(title, fontsize=9.5)
     axes[0].legend()
     return figure, distances
 
 
 def draw_online():
     """A network that learns a teacher online: (figure, distances)."""
-    figure, axes = new_figure(2)
-    distances = {}
+    figure, axes = new_figure("Test error", "Cosine of W2 and B, which bp does not use")
     _, *networks, B = draws(INPUTS, seed=0)
+    distances = {}
     for i, rule in enumerate(("fa", "bp")):
         simulation = online(rule, INPUTS, seed=0)
-        curve = theory.online_erf(*networks, B if rule == "fa" else None)
-        curves = {"error": curve.error, "cosine": curve.cosine(B)}
-        for ax, name in zip(axes, curves, strict=True):
-            pairs = (curve.t, curves[name]), (simulation["t"], simulation[name])
+        curves = theory.online_erf(*networks, B=B if rule == "fa" else None)
+        for ax, name, values in zip(axes, ("error", "cosine"), (curves.error, curves.cosine(B)), strict=True):
+            pairs = (curves.t, values), (simulation["t"], simulation[name])
             distances[f"{rule}, {name}"] = draw(ax, i, rule, *pairs, every=15)
-    for ax, title in zip(axes, ("Test error", "Cosine of W2 and B, which bp does not use"), strict=True):
-        ax.set_title(title)
     axes[0].legend()
     return figure, distances
 
 
 def draw_modes():
     """Modes of two linear layers: (figure, distances)."""
-    figure, axes = new_figure(1)
-    distances, fractions = {}, np.linspace(0, 0.99, 100)
-    for i, (label, (target, feedback)) in enumerate(MODES.items()):
-        rule, start = ("fa", 0.0) if feedback else ("bp", START)
-        simulation = mode(rule, target, feedback, start, until=8.0)
-        if feedback:
-            known = fractions
-            times = [theory.fa_learning_time(target, feedback, fraction) for fraction in known]
-        else:
-            known = fractions[fractions >= start / target]
-            times = [theory.bp_learning_time(target, start, fraction) for fraction in known]
-        inside = simulation["t"] <= times[-1]
-        pairs = (times, known), (simulation["t"][inside], simulation["fraction"][inside])
-        distances[f"{label}, fraction"] = draw(axes, i, label, *pairs, every=40)
-    axes.set(xlim=(0, 8), title="Fraction of the target that is learned")
-    axes.legend()
+    figure, (ax,) = new_figure("Fraction of the target that is learned")
+    fractions = 1 - np.geomspace(1 - START, 1e-12, 1000)
+    lines = {
+        f"fa: T {T:g}, B {B:g}": ([theory.fa_learning_time(T, B, q) for q in fractions], mode("fa", T, B, until=8.0))
+        for T, B in ((0.2, 20.0), (1.0, 1.0), (1.0, 0.1))
+    }
+    times = [theory.bp_learning_time(1.0, START, q) for q in fractions]
+    lines["bp: T 1"] = times, mode("bp", 1.0, start=START, until=8.0)
+    distances = {}
+    for i, (label, (times, simulation)) in enumerate(lines.items()):
+        pairs = (times, fractions), (simulation["t"], simulation["fraction"])
+        distances[f"{label}, fraction"] = draw(ax, i, label, *pairs, every=40)
+    ax.set_xlim(0, 8)
+    ax.legend()
     return figure, distances
 
 
 def main(folder: Path) -> None:
     plt.rcParams.update(mf.figures.STYLE)
-    lines = []
+    text = "Largest distance between simulation (seed 0) and curve\n"
     with mf.using("numpy", "float64"):
-        for name, one in (("flow", draw_flow), ("online", draw_online), ("modes", draw_modes)):
-            figure, distances = one()
+        for name, drawn in (("flow", draw_flow), ("online", draw_online), ("modes", draw_modes)):
+            figure, distances = drawn()
             figure.savefig(folder / f"{name}.png", dpi=100)
-            lines += [f"{name}: {what}: {distance:.4f}" for what, distance in distances.items()]
-    text = "Largest distance between simulation and curve\n" + "".join(f"{line}\n" for line in lines)
+            text += "".join(f"{name}: {what}: {distance:.4f}\n" for what, distance in distances.items())
     (folder / "distances.txt").write_text(text, encoding="utf-8")
     print(text, end="")
 
 
 if __name__ == "__main__":
-    main(Path(*sys.argv[1:]) if len(sys.argv) > 1 else Path(__file__).parent)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
