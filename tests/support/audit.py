@@ -168,6 +168,12 @@ def _npz(objects: Objects) -> Path:
 
 
 Give = Callable[[Objects], Any]
+NETWORKS: dict[str, Give] = {  # of `minifa.theory`: a network of two units and its teacher, for three inputs
+    **{name: lambda w: np.eye(3)[:, :2] for name in ("W1", "teacher_W1")},
+    **{name: lambda w: np.ones((2, 1)) for name in ("W2", "teacher_W2")},
+    "until": lambda w: 1.0,
+    "B": lambda w: np.ones((2, 1)),
+}
 GIVEN: dict[str, Give] = {
     "x": lambda w: w.x,
     "y": lambda w: w.y,
@@ -374,6 +380,16 @@ GIVEN: dict[str, Give] = {
         "sweep.toml", lambda path: path.write_text('[data]\nname = "xor"\n[over]\n"optimizer.lr" = [0.1, 0.2]\n')
     ),
     "rng.check_seed.seed": lambda w: 0,
+    **{
+        f"theory.{function}.{name}": give
+        for function in ("online_erf", "online_error")
+        for name, give in NETWORKS.items()
+    },
+    **{f"theory.{rule}.target": lambda w: 1.0 for rule in ("wide_linear_fa", "wide_linear_bp")},
+    **{f"theory.{rule}_learning_time.target": lambda w: 1.0 for rule in ("fa", "bp")},
+    "theory.fa_learning_time.feedback": lambda w: 1.0,
+    "theory.bp_learning_time.start": lambda w: 0.1,
+    "theory.OnlineCurves.cosine.B": lambda w: np.ones(2),
     "experiments.tables.sampling_error.examples": lambda w: 360,
     "training.history.History.read_csv.path": lambda w: w.file(
         "history.csv", training.History(w.result().history).save_csv
@@ -444,6 +460,7 @@ OWNERS: dict[str, Give] = {
     "Gaussian": lambda w: mf.kernels.Gaussian(),
     "Grouped": lambda w: mf.kernels.Grouped(mf.kernels.Cosine(), 2),
     "WriteLogs": lambda w: logs.WriteLogs(w.folder),
+    "OnlineCurves": lambda w: mf.theory.online_erf(**{name: give(w) for name, give in NETWORKS.items()}),
 }
 
 
