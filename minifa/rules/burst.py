@@ -66,14 +66,14 @@ class BurstUnits(BurstRates):
         if delta is None:
             return None
         if layer is self.top:
-            delta = self.teach_output(layer, delta)
+            delta = self._teach_output(layer, delta)
         elif layer.name in self.units:
-            delta = self.teach_hidden(layer.name, delta)
+            delta = self._teach_hidden(layer.name, delta)
         if self.bursts is not None and not isinstance(layer, (Sigmoid, Weighted)):
             self.bursts = layer.backward(self.bursts, self)  # pooling and Flatten
         return delta
 
-    def teach_output(self, layer: Layer, delta: Array) -> Array:
+    def _teach_output(self, layer: Layer, delta: Array) -> Array:
         """The error at the output of `top`, without the cancellation of the difference b - b_t."""
         h, p_b = event_rates(layer, self.heard[layer.name]), self.baseline
         self.bursts = None if self.inhibition else p_b * h
@@ -81,7 +81,7 @@ class BurstUnits(BurstRates):
             return p_b * delta
         return xp.maximum(p_b * delta, h * ((p_b - 1) / (self.kappa * len(delta))))  # the limit is that of p_t = 1
 
-    def teach_hidden(self, name: str, delta: Array) -> Array:
+    def _teach_hidden(self, name: str, delta: Array) -> Array:
         """The error at the output of a hidden Sigmoid: divided by 1 - h, because the slope h (1 - h) is to follow."""
         h, n = self.heard[name], len(delta)
         self.arrived[name] = self.bursts, delta
