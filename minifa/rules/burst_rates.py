@@ -35,8 +35,8 @@ class BurstRates(KolenPollack):
     heard: dict[str, Array]
     arrived: dict[str, tuple[Array | None, Array]]
     explanations: Mapping[str, str] = {
-        "teach": "The teacher changes the burst probability from p to p_t and the burst rate from b to b_t; the error "
-        "is the difference. At hidden units v arrives through B from the bursts above, and dv is its change."
+        "teach": "The teacher changes p to p_t and b to b_t. The error is the difference, at a Sigmoid divided by the "
+        "slope that follows. At hidden units v arrives through B from the bursts above, and dv is its change."
     }
 
     def teaches(self, layer: Layer) -> bool:
