@@ -401,7 +401,7 @@ assert min(weight_angle("burst")) > 62
 # `minifa train --rule burst --model mlp --activation sigmoid`.
 
 # %%
-KAPPAS, h_of_class = (0.1, 0.5, 1.0), np.linspace(0.005, 0.5, 100)
+KAPPAS, h_of_class = (0.1, 0.5, 1.0), np.linspace(0.004, 0.5, 100)
 net = mf.Network([mf.Linear(1, 2, bias=False)])
 errors = {}
 for kappa in KAPPAS:
