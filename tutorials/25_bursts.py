@@ -193,7 +193,7 @@ assert np.allclose(p, rates["p"]) and np.allclose(p_t, rates["p_t"])
 
 # %%
 def factors(rule, distance):
-    """The gradients of W1, W2, W3 relative to feedback alignment's: factor, residual."""
+    """The gradients of W1 to W3 as multiples of fa's: factor and residual of each."""
     t = forward(x)[-1] + distance * direction
     found = []
     for one in (rule, fa):

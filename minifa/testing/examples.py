@@ -290,8 +290,8 @@ def monotone_chain(seed: int = 0) -> Network:
 
 
 def sigmoid_chain(seed: int = 0) -> Network:
-    """Two convolutions, max and mean pooling, Flatten and two linear layers, with a Sigmoid after each but the last; 179
-    weights and biases."""
+    """Two convolutions, max and mean pooling, Flatten and two linear layers, with a Sigmoid after each but the last:
+    179 weights and biases."""
     layers = [
         *(Conv2d(2, 3, 3, padding=1), Sigmoid(), MaxPool(2)),
         *(Conv2d(3, 3, 2), AvgPool(2, stride=1), Sigmoid(), Flatten()),

@@ -387,6 +387,15 @@ def test_comparison_draws_means_bands_and_every_seed():
     assert "two rules" in figure.get_suptitle()
 
 
+def test_long_names_of_rules_leave_the_panels_of_a_comparison_their_width():
+    names = ["bp", "local:loss=pred,heads=fixed,dim_in_decoder=40", "fa:normalise=init,sparsity=0.5"]
+    figure = figures.comparison([result(name, seed, 0.9) for name in names for seed in (0, 1)])
+    figure.draw_without_rendering()
+    shown = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    assert [text.replace("\n", "") for text in shown] == names and max(map(len, "\n".join(shown).split("\n"))) <= 24
+    assert min(axes.get_position().width for axes in figure.axes) > 0.3
+
+
 def test_survey_shows_every_rule_and_leaves_missing_cells_empty():
     names = [f"rule{i}" for i in range(12)]
     figure = figures.survey([result(name, seed, 0.5 + seed / 10) for name in names for seed in (0, 1)])
