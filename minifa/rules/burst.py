@@ -6,7 +6,10 @@
     output, h = softmax(a)           p = p_b, p_t = min(p_b (1 + kappa (t - h) / h), 1)   with the cross-entropy
     hidden units                     p = sigmoid(u), u = (1 - h) (b_above @ B.T);  p_t in the same way from b_t_above
     hidden units, with inhibition    recurrent inhibition cancels u: p = 1/2, p_t = sigmoid(u_t - u)
-    update                           n delta = b - b_t, below a softmax (b - b_t) / kappa;  dW = columns(x).T @ delta
+    update                           n delta = b - b_t, at a softmax (b - b_t) / kappa;  dW = columns(x).T @ delta
+
+The layer below a softmax divides the change b_t - b that it receives by kappa, as in the authors' code, so that kappa
+has no effect while p_t is below 1. The code has kappa = 1e-5, with which it hardly ever is 1; here the default is 0.5.
 
 Payeur, Guerguiev, Zenke, Richards & Naud 2021, "Burst-dependent synaptic plasticity can coordinate learning in
 hierarchical circuits". The equations were read in the authors' code, which has rates in the place of spikes, too
@@ -18,8 +21,8 @@ is feedback alignment whose error is multiplied by p (1 - p) at each hidden laye
 inhibition, a part of the learning rate, otherwise by a number between 0 and 1/4 for each unit and example.
 
 Other differences from the code: it sums over the batch, so that its learning rates, times n, are those for delta here;
-B is drawn there from U[-r, r], here from W's initialiser; its kappa is 1e-5; its hidden layers below a softmax are
-ReLUs, with (h > 0) / h in place of 1 - h; the biases of its hidden convolutions learn from backpropagation's error.
+B is drawn there from U[-r, r], here from W's initialiser; its hidden layers below a softmax are ReLUs, with (h > 0) / h
+in place of 1 - h; the biases of its hidden convolutions learn from backpropagation's error.
 """
 
 from __future__ import annotations

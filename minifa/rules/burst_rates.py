@@ -14,7 +14,7 @@ from ..parallel.chunks import elementwise
 from ..validation import check_str
 from .kolen_pollack import KolenPollack
 
-SMALLEST = 1e-30  # in place of a zero in a denominator, where the numerator is 0, too
+SMALLEST = 1e-30  # in place of a zero in a denominator
 
 
 class BurstRates(KolenPollack):
@@ -114,9 +114,9 @@ def teach_equations(rule: BurstRates, layer: Layer) -> list[str]:
     rates = ["b = p * h", "b_t = p_t * h"]
     slope_follows = "delta = (b - b_t) / (n * h * (1 - h))"  # the Sigmoid multiplies it by h * (1 - h)
     if layer is not rule.top:
-        p = ["p = 1 / 2"] if rule.inhibition else ["p = sigmoid((1 - h) * v)"]
+        p = "p = 1 / 2" if rule.inhibition else "p = sigmoid((1 - h) * v)"
         p_t = "p_t = sigmoid((1 - h) * dv)" if rule.inhibition else "p_t = sigmoid((1 - h) * (v + dv))"
-        return [*p, p_t, *rates, slope_follows]
+        return [p, p_t, *rates, slope_follows]
     if isinstance(layer, Sigmoid):
         return ["p = p_b", "p_t = p_b * (1 + (t - h) * (1 - h))", *rates, slope_follows]
     p_t = "p_t = min(p_b * (1 + kappa * (t - h) / h), 1)"
