@@ -33,7 +33,8 @@ from ..text import wrap
 from ..validation import LARGEST
 
 MODEL_OPTIONS = (
-    *("depth", "hidden", "batch_norm", "unit_length", "dropout", "activation", "init", "first_init", "signs"),
+    *("depth", "hidden", "batch_norm", "unit_length", "dropout", "activation", "output_activation"),
+    *("init", "first_init", "signs"),
 )
 FLAT_MODEL = "mlp"  # default model for data that are not images
 OPTIMIZER_OPTIONS = (
@@ -216,6 +217,9 @@ def _add_model(what: argparse._ArgumentGroup, default: str) -> None:
         "--hidden", type=widths, help="widths of the hidden layers of mlp (default: 500) or vector_mlp, as 100,50"
     )
     what.add_argument("--activation", help=f"of the model mlp: {', '.join(ACTIVATIONS)} (default: relu)")
+    what.add_argument(
+        "--output-activation", help="after its last layer: sigmoid with --loss half_squared_error (default: none)"
+    )
     what.add_argument(
         "--init", help=f"initialiser of the weights of the model mlp: {', '.join(INITIALISERS)} (default: he_normal)"
     )

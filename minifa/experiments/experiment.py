@@ -219,7 +219,7 @@ class Experiment(KnownOptions):
 
     def decay(self) -> float:
         """The weight decay in force."""
-        known = lookup(rules.RULES, self.rule.partition(":")[0], "rule").weight_decay
+        known = rules.make(self.rule).weight_decay
         return known if self.weight_decay is None else self.weight_decay
 
     @property

@@ -13,6 +13,7 @@ __all__ = [
 ]
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -250,6 +251,7 @@ def comparison(results: Sequence[Result], title: str = "", *, dark: bool = False
         panels = figure.subplots(2, 2)
         _draw_measured(panels[0, 0], groups, _quantity(groups), levels, dark)
         _draw_scores(panels[0, 1], groups, levels, dark)
+        panels[0, 1].set_yticks(range(len(groups)), list(map(in_lines, groups)))
         for axes, (quantity, name) in zip(panels[1], angles, strict=True):
             _draw_angles(axes, groups, quantity, name, levels.angles.get(quantity, {}), dark)
         explained = [*_explain_seeds(groups), _mean_bar(groups), *_explain_chance(levels, "weight_angle", "true_angle")]
@@ -646,6 +648,17 @@ def _draw_scores(axes: Axes, groups: Groups, levels: Levels, dark: bool) -> None
         _mark_accuracy(axes.axvline, levels)
     measured = next(iter(groups.values()))[0].measured
     axes.set_title(f"Final {measured} {'accuracy' if accurate else 'score (minus loss)'}")
+
+
+def in_lines(rule: str, width: int = 24) -> str:
+    """The description of a rule in lines of at most this width, broken before options: otherwise long descriptions
+    beside a panel leave it no room."""
+    lines = [""]
+    for part in re.findall(r"[^:,]+[:,]?", rule):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _draw_angles(axes: Axes, groups: Groups, quantity: str, title: str, bands: Mapping[str, Band], dark: bool) -> None:

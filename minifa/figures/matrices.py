@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .. import backend, chance, metrics
 from ..linalg import as_matrix
-from .style import SMALL, bare, colour, diverging, drawing, missing, muted, readable_on, size
+from .style import SMALL, bare, colour, diverging, drawing, muted, readable_on, size
 
 Host = numpy.ndarray
 KERNELS = 8  # maximum number of kernels shown along each side of a sheet
@@ -40,32 +40,29 @@ def matrices(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
     Args:
         W: (..., n_in, n_out), on the host or the backend; a kernel is shown as its matrix (fan_in, n_out). Only the
             first `SHOWN` rows and columns are shown; if there are more, the text says so.
-        B: of W's shape; None if there is none, which is marked in the figure, as is a B that equals W.
+        B: of W's shape. If there is none (None), or if it equals W, W is drawn alone, and the text says why.
         title: a heading above the text.
 
     Raises:
         ValueError: W and B have different shapes, or are not matrices or kernels.
     """
     w, b = _pair(W, B)
-    reason = "no B: not computed yet,\nor not used by this rule"
+    alone = "No B: not computed yet, or not used by this rule." if b is None else ""
     if b is not None and numpy.array_equal(w, b):
-        b, reason = None, "B equals W"
+        b, alone = None, "B equals W."
     shape = as_matrix(w).shape
     rows, columns = (min(count, SHOWN) for count in shape)
     long, transposed = max(rows, columns) > LONG * min(rows, columns), rows > LONG * columns
     limit, clipped = _limit(w, b)
     height = _height(rows, columns, 6.3 if long else 2.0)
-    facts = " ".join(filter(None, (_describe(w, b), _describe_drawing(w, transposed))))
-    with drawing((3 if long else 1) * (height + 0.35) + 0.4, title, facts, dark=dark) as figure:
-        panels, cloud = _panels(figure, long, clouded=b is not None and max(shape) > NUMBERED)
-        for axes, name, array in zip(panels, ("W", "B", "W − B"), (w, b, None if b is None else w - b), strict=True):
-            if array is not None:
-                _show(axes, as_matrix(array)[:SHOWN, :SHOWN], limit, transposed)
-                name = re.sub(r"([WB])", r"$\\mathbf{\1}^{\\top}$", name) if transposed else name
-                axes.set_title(f"{name}  {size(shape[::-1] if transposed else shape)}")
-            else:
-                axes.set_title(name)
-                missing(axes, reason if name == "B" else "nothing to compare")
+    facts = " ".join(filter(None, (alone, _describe(w, b), _describe_drawing(w, transposed))))
+    shown = {"W": w} if b is None else {"W": w, "B": b, "W − B": w - b}
+    with drawing((len(shown) if long else 1) * (height + 0.35) + 0.4, title, facts, dark=dark) as figure:
+        panels, cloud = _panels(figure, len(shown), long, clouded=b is not None and max(shape) > NUMBERED)
+        for axes, (name, array) in zip(panels, shown.items(), strict=True):
+            _show(axes, as_matrix(array)[:SHOWN, :SHOWN], limit, transposed)
+            name = re.sub(r"([WB])", r"$\\mathbf{\1}^{\\top}$", name) if transposed else name
+            axes.set_title(f"{name}  {size(shape[::-1] if transposed else shape)}")
         _label_axes(panels[-1:] if long else panels, panels if long else panels[:1], transposed)
         _add_colour_bar(figure, panels, clipped)
         if cloud is not None and b is not None:
@@ -73,11 +70,12 @@ def matrices(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
     return figure
 
 
-def _panels(figure: Figure, long: bool, clouded: bool) -> tuple[Any, Axes | None]:
-    """Three panels that share their axes, and at their right one for the scatter plot, or None."""
+def _panels(figure: Figure, count: int, long: bool, clouded: bool) -> tuple[Any, Axes | None]:
+    """Panels that share their axes, and at their right one for the scatter plot, or None."""
     ratios = ((5, 1.1) if long else (3.6, 1)) if clouded else (1,)
     grid = figure.add_gridspec(1, len(ratios), width_ratios=ratios)
-    panels = grid[0].subgridspec(3 if long else 1, 1 if long else 3).subplots(sharex=True, sharey=True)
+    rows, columns = (count, 1) if long else (1, count)
+    panels = grid[0].subgridspec(rows, columns).subplots(sharex=True, sharey=True, squeeze=False).ravel()
     return panels, figure.add_subplot(grid[1]) if clouded else None
 
 

@@ -42,6 +42,7 @@ def mlp(
     first_init: str | None = None,
     unit_length: bool = False,
     dropout: float = 0.0,
+    output_activation: str | None = None,
 ) -> Model:
     """Linear layers with an activation between them; by default 784-500-10 on MNIST.
 
@@ -54,12 +55,15 @@ def mlp(
             the first layer has weights of both signs.
         unit_length: whether a UnitLength follows every activation, as the rule `forward_forward` requires.
         dropout: probability with which the Dropout after every hidden layer sets a value to zero; 0: no such layers.
+        output_activation: the activation after the last linear layer, of the same names; None: there is none, as the
+            cross-entropies require. A "sigmoid" is for outputs from 0 to 1 with a squared error.
 
     Raises:
         TypeError: a width that is not an int.
         ValueError: a width below 1, an unknown activation or initialiser.
     """
     make = ACTIVATIONS[check_choice(activation, "activation of the model 'mlp'", tuple(ACTIVATIONS))]
+    check_choice(output_activation, "output_activation of the model 'mlp'", (None, *ACTIVATIONS))
     check_type(hidden, (tuple, list), "hidden of the model 'mlp' must be a tuple of widths, such as (100, 50)")
     input_shape = example(input_shape, "mlp")
     before = [BatchNorm] if check_bool(batch_norm, "batch_norm of the model 'mlp'") else []
@@ -77,7 +81,8 @@ def mlp(
             *(layer() for layer in after),
         ]
         size, chosen = width, init
-    return [*layers, Linear(size, n_out, init=chosen)]
+    end = [ACTIVATIONS[output_activation]()] if output_activation else []
+    return [*layers, Linear(size, n_out, init=chosen), *end]
 
 
 def linear_task(input_shape: Shape, n_out: int, hidden: int = 20) -> Model:

@@ -8,6 +8,7 @@ from .alignment_penalties import ActivationAlignment, InformationAlignment, Symm
 from .asap import ASAP
 from .backprop import BP, Shallow
 from .base import Rule
+from .burst import Burst
 from .dense_feedback import Dense
 from .difference_reconstruction import DDTP, DRL
 from .difference_targets import DTP, FWDTP, TP
@@ -79,6 +80,7 @@ RULES: dict[str, type[Rule]] = {
         PerturbedFeedback,
         MDFA,
         ASAP,
+        Burst,
     )
 }
 register_table("rule", RULES)
@@ -109,6 +111,7 @@ __all__ = [
     "ActivationAlignment",
     "BP",
     "BRSF",
+    "Burst",
     "DDTP",
     "DFA",
     "DFC",

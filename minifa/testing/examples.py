@@ -224,6 +224,8 @@ VECTOR_RULES = ["gevb", "gevb:nonnegative=false,recompute=true"]
 UNIT_LENGTH_RULES = ["forward_forward", "forward_forward:goodness=sum,prediction=readout"]
 # Rules that accept only monotone networks without negative weights above the first layer, tested in such a `chain`.
 MONOTONE_RULES = ["mdfa"]
+# Rules that accept only networks of Sigmoids, tested in `sigmoid_chain`.
+SIGMOID_RULES = ["burst", "burst:inhibition=true", "burst:learned=true"]
 
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:
@@ -287,6 +289,17 @@ def monotone_chain(seed: int = 0) -> Network:
     return chain(seed, "nonnegative_normal")
 
 
+def sigmoid_chain(seed: int = 0) -> Network:
+    """Two convolutions, max and mean pooling, Flatten and two linear layers, with a Sigmoid after each but the last:
+    179 weights and biases."""
+    layers = [
+        *(Conv2d(2, 3, 3, padding=1), Sigmoid(), MaxPool(2)),
+        *(Conv2d(3, 3, 2), AvgPool(2, stride=1), Sigmoid(), Flatten()),
+        *(Linear(12, 5), Sigmoid(), Linear(5, 3)),
+    ]
+    return network(layers, (8, 8, 2), seed=seed)
+
+
 def unit_length_net(seed: int = 0) -> Network:
     """A convolution and two linear layers with 124 weights and biases, and UnitLength between hidden layers."""
     layers = [
@@ -304,6 +317,7 @@ OWN_NETWORKS: list[tuple[list[str], Callable[[int], Network], Model]] = [  # of 
     (VECTOR_RULES, vector_network, ("vector_mlp", {})),
     (UNIT_LENGTH_RULES, unit_length_net, ("mlp", {"unit_length": True})),
     (MONOTONE_RULES, monotone_chain, ("mlp", {"init": "nonnegative_normal", "first_init": "he_normal"})),
+    (SIGMOID_RULES, sigmoid_chain, ("mlp", {"activation": "sigmoid"})),
 ]
 IN_OWN_NETWORKS = [description for descriptions, *_ in OWN_NETWORKS for description in descriptions]
 ALL_RULES = [*RULES, *WITHOUT_BATCH_NORM, *IN_OWN_NETWORKS]  # each in the network of `network_for`

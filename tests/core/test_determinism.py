@@ -25,12 +25,32 @@ import pytest
 from conftest import install
 
 import minifa as mf
-from minifa import Conv2d, Flatten, Linear, MaxPool, Network, ReLU, Tanh, Trainer, UnitLength, backend, checkpoints
+from minifa import (
+    Conv2d,
+    Flatten,
+    Linear,
+    MaxPool,
+    Network,
+    ReLU,
+    Sigmoid,
+    Tanh,
+    Trainer,
+    UnitLength,
+    backend,
+    checkpoints,
+)
 from minifa.experiments import Experiment, run_many
 from minifa.initialisers import find
 from minifa.layers.weighted import Weighted
 from minifa.rules import RULES
-from minifa.testing.examples import LINEAR_RULES, MONOTONE_RULES, UNIT_LENGTH_RULES, VECTOR_RULES, model_for
+from minifa.testing.examples import (
+    LINEAR_RULES,
+    MONOTONE_RULES,
+    SIGMOID_RULES,
+    UNIT_LENGTH_RULES,
+    VECTOR_RULES,
+    model_for,
+)
 from minifa.training import Callback
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
@@ -73,6 +93,8 @@ def trainer_of(rule_name, stop_at, losses, lr=0.005):
     if rule_name in UNIT_LENGTH_RULES:
         layers = [Conv2d(1, 16, 3, padding=1), Tanh(), MaxPool(2), UnitLength(), Flatten()]
     layers += [Linear(256, 32), ReLU(), Linear(32, 10)]
+    if rule_name in SIGMOID_RULES:
+        layers = [Sigmoid() if isinstance(layer, (ReLU, Tanh)) else layer for layer in layers]
     if rule_name in VECTOR_RULES:
         layers = mf.models.vector_mlp((8, 8, 1), 10, hidden=(64, 32))
     if rule_name in MONOTONE_RULES:

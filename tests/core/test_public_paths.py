@@ -22,7 +22,7 @@ from minifa.layers.pooling import pool_plain, unpool_max_plain
 from minifa.rules import BP, RULES, dynamic_inversion, feedback_control, make
 from minifa.rules.hsic import KernelLosses
 from minifa.rules.local_losses import LocalLosses
-from minifa.testing.examples import MONOTONE_RULES, UNIT_LENGTH_RULES, VECTOR_RULES, batch, small_convnet
+from minifa.testing.examples import MONOTONE_RULES, SIGMOID_RULES, UNIT_LENGTH_RULES, VECTOR_RULES, batch, small_convnet
 
 pytestmark = pytest.mark.usefixtures("engine")
 CE = mf.SoftmaxCrossEntropy()
@@ -273,7 +273,8 @@ def test_feedback_that_does_not_fit_into_memory_is_refused(size, rule, monkeypat
 def test_the_initial_angle_is_near_its_theoretical_value(rule):
     """With 30,000 entries it is within 2 degrees of the limit; it is None for rules without a theoretical value."""
     between = [mf.UnitLength()] if rule in UNIT_LENGTH_RULES else []
-    net = mf.Network([mf.Linear(3, 150), mf.Tanh(), *between, mf.Linear(150, 200), mf.Tanh(), mf.Linear(200, 2)])
+    act = mf.Sigmoid if rule in SIGMOID_RULES else mf.Tanh
+    net = mf.Network([mf.Linear(3, 150), act(), *between, mf.Linear(150, 200), act(), mf.Linear(200, 2)])
     taught = make(rule).attach(net)
     expected, B = taught.start_angle(net["linear2"]), taught.B.get("linear2")
     if expected is not None:

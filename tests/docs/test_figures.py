@@ -214,12 +214,13 @@ def test_the_angle_and_further_facts_are_in_the_text(B, expected, engine):
     assert expected in words(figure) and "a title" in words(figure)
 
 
-def test_missing_arrays_are_drawn_as_missing_and_not_as_zeros():
-    figure = figures.matrices(waves(4, 3), None)
-    assert "no B: not computed yet,\nor not used by this rule" in words(figure)
-    W, B, difference = figure.axes[:3]
-    assert len(W.images) == 1 and not B.images and not difference.images
-    assert B.patch.get_hatch() and "angle" not in words(figure).lower()
+@pytest.mark.parametrize("sides", [(4, 3), (90, 3)])
+def test_without_a_matrix_to_compare_w_is_drawn_alone(sides):
+    W = waves(*sides)
+    for B, reason in ((None, "No B: not computed yet, or not used by this rule."), (W, "B equals W.")):
+        figure = figures.matrices(W, B)
+        assert reason in words(figure).replace("\n", " ") and "angle" not in words(figure).lower()
+        assert [len(axes.images) for axes in figure.axes[:-1]] == [1]  # the last one is the colour bar
 
 
 def test_small_matrices_show_their_numbers_and_large_ones_do_not():
@@ -385,6 +386,15 @@ def test_comparison_draws_means_bands_and_every_seed():
     assert list(weights.get_lines()[1].get_ydata())[0] != 80.5  # conv1 has no feedback
     assert list(errors.get_lines()[0].get_ydata()) == pytest.approx([70.0, 0.0])
     assert "two rules" in figure.get_suptitle()
+
+
+def test_long_names_of_rules_leave_the_panels_of_a_comparison_their_width():
+    names = ["bp", "local:loss=pred,heads=fixed,dim_in_decoder=40", "fa:normalise=init,sparsity=0.5"]
+    figure = figures.comparison([result(name, seed, 0.9) for name in names for seed in (0, 1)])
+    figure.draw_without_rendering()
+    shown = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    assert [text.replace("\n", "") for text in shown] == names and max(map(len, "\n".join(shown).split("\n"))) <= 24
+    assert min(axes.get_position().width for axes in figure.axes) > 0.3
 
 
 def test_survey_shows_every_rule_and_leaves_missing_cells_empty():
@@ -1294,7 +1304,17 @@ def another_colour(figure):
 
 
 WITH_LINES = ("learning", "alignment", "comparison", "training", "history", "memory")
-ONE_PANEL = ("signs", "kernels-row", "memory", "im2col", "broadcast", "layerwise", "products", "confusion")
+ONE_PANEL = (
+    "signs",
+    "kernels-row",
+    "matrices-none",
+    "memory",
+    "im2col",
+    "broadcast",
+    "layerwise",
+    "products",
+    "confusion",
+)
 
 
 def missing_arrow(figure):

@@ -40,6 +40,11 @@ def attached(rule: str, *layers: Layer, shape: tuple[int, ...] | None = None) ->
     return make(rule).attach(Network(layers, input_shape=shape))
 
 
+def refuse_loss(loss: mf.Loss, *end: Layer) -> Any:
+    net = Network([Linear(2, 2), *end])
+    return make("burst").attach(net).gradients(net, np.zeros((1, 2), "f4"), [0], loss)
+
+
 def target(y: Any, *shape: int) -> Any:
     return mf.SoftmaxCrossEntropy().target(y, np.zeros(shape or (2, 3), "f4"))
 
@@ -233,6 +238,9 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
         lambda: make("asap:lag=2"),
         lambda: attached("mdfa", Linear(4, 6), Tanh(), Linear(6, 3)),
         lambda: attached("mdfa", Linear(4, 6), mf.GELU(), Linear(6, 3)),
+        lambda: make("burst:kappa=2"),
+        lambda: attached("burst", Linear(4, 6), Tanh(), Linear(6, 3)),
+        lambda: attached("burst", Conv2d(1, 2, 2), mf.Sigmoid(), Flatten(), shape=(2, 2, 1)),
         lambda: target([1, 0], 2, 1),
         lambda: make("weight_mirror:rate=2"),
         lambda: make("weight_mirror:sigma=0"),
@@ -242,6 +250,9 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
     ],
     "rules used": [
         lambda: make("fa").gradients(Network([Linear(2, 2)]), np.zeros((1, 2), "f4"), [0], mf.SoftmaxCrossEntropy()),
+        lambda: refuse_loss(mf.HalfSquaredError()),
+        lambda: refuse_loss(mf.MeanSquaredError(), mf.Sigmoid()),
+        lambda: attached("burst", Linear(2, 2)).rates("linear1"),
         lambda: attached("fa", Linear(2, 3), Linear(3, 2)).set_feedback("linear1", np.zeros((2, 3))),
         lambda: attached("bp", Linear(2, 3), Linear(3, 2)).set_feedback("linear2", np.zeros((3, 2))),
         lambda: attached("fa", Linear(2, 3), Linear(3, 2)).set_feedback("linear2", np.zeros((2, 2))),
