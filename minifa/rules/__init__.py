@@ -28,6 +28,7 @@ from .perturbation import NodePerturbation, WeightPerturbation
 from .perturbed_feedback import PerturbedFeedback
 from .predictive_coding import PC, ZIL
 from .product import Product
+from .recirculation import Recirculation
 from .sign_concordant import BRSF, FRSF, USF
 from .stale import Stale
 from .synthetic import Synthetic
@@ -79,6 +80,7 @@ RULES: dict[str, type[Rule]] = {
         PerturbedFeedback,
         MDFA,
         ASAP,
+        Recirculation,
     )
 }
 register_table("rule", RULES)
@@ -138,6 +140,7 @@ __all__ = [
     "PHSIC",
     "Product",
     "RULES",
+    "Recirculation",
     "Rule",
     "Sham",
     "Shallow",
