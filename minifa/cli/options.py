@@ -218,9 +218,14 @@ def _add_model(what: argparse._ArgumentGroup, default: str) -> None:
     what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {default})")
     what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
     what.add_argument(
-        "--hidden", type=widths, help="widths of the hidden layers of mlp (default: 500) or vector_mlp, as 100,50; of the encoder of autoencoder"
+        "--hidden",
+        type=widths,
+        help="widths of the hidden layers of mlp (default: 500) or vector_mlp, as 100,50; of the encoder of "
+        "autoencoder (default: 32)",
     )
-    what.add_argument("--activation", help=f"of the model mlp: {', '.join(ACTIVATIONS)} (default: relu)")
+    what.add_argument(
+        "--activation", help=f"of the models mlp (default: relu) and autoencoder (sigmoid): {', '.join(ACTIVATIONS)}"
+    )
     what.add_argument(
         "--init", help=f"initialiser of the weights of the model mlp: {', '.join(INITIALISERS)} (default: he_normal)"
     )

@@ -88,8 +88,8 @@ def autoencoder(
     output_activation: str | None = None,
     init: str = "he_normal",
 ) -> Model:
-    """A mirrored autoencoder of linear layers: 64-32-64, or with ``hidden=(32, 16)`` 64-32-16-32-64. Its targets are its
-    inputs: load the data with ``reconstruct=True`` (``--reconstruct``).
+    """A mirrored autoencoder of linear layers: 64-32-64, or with ``hidden=(32, 16)`` 64-32-16-32-64. Its targets are
+    its inputs: load the data with ``reconstruct=True`` (``--reconstruct``).
 
     Args:
         hidden: widths of the encoder's layers, of which the last one is the code; the decoder mirrors the others.

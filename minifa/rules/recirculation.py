@@ -31,6 +31,7 @@ from __future__ import annotations
 
 __all__ = ["Recirculation"]
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..backend import Array, quietly
@@ -45,6 +46,10 @@ from ..validation import check_float
 from .base import Rule
 from .blocks import Block, run
 
+EXPLANATIONS = {
+    "teach": "The layer's own error: of a decoder that of its reconstruction, of an encoder the change of its output "
+    "in the second round. Neither comes from another layer, and none contains a derivative."
+}
 ACCEPTED = "autoencoders of mirrored pairs of Linear layers with activations (minifa.models.autoencoder)"
 
 
@@ -53,16 +58,15 @@ class Recirculation(Rule):
 
     Args:
         seed: not used: nothing is drawn.
-        regression: the lambda of the equations, at least 0 and below 1: how much of round 1 remains in round 2. Hinton
-            & McClelland use 0.75; the nearer to 1, the nearer to the first order above.
+        regression: the lambda of the equations, at least 0 and below 1: how much of round 1 remains in round 2
+            (published: 0.75). The nearer to 1, the nearer to the first order above.
 
     Raises:
         TypeError: a regression that is not a number.
         ValueError: a regression outside its range; at `attach`, a network that is not such an autoencoder.
 
     >>> net = mf.Network([mf.Linear(3, 2), mf.Sigmoid(), mf.Linear(2, 3)])
-    >>> rule = mf.rules.Recirculation().attach(net)
-    >>> bool((rule.B["linear2"] == net["linear1"].W.T).all())
+    >>> bool((mf.rules.Recirculation().attach(net).B["linear2"] == net["linear1"].W.T).all())
     True
     """
 
@@ -74,19 +78,14 @@ class Recirculation(Rule):
     accepts = ACCEPTED
     crosses_weights = False
     B_corresponds_to_W = True
-    weight_decay = 0.001
+    weight_decay = 0.001  # without it W.T and V align less
     one_backward_pass = False
     requires_errors = False  # every layer computes its own
-    explanations = {
-        "teach": "The layer's own error: of a decoder that of its reconstruction, of an encoder the change of its "
-        "output in the second round. Neither comes from another layer, and none contains a derivative."
-    }
+    explanations = EXPLANATIONS
 
     def __init__(self, seed: int = 0, regression: float = 0.9) -> None:
         super().__init__(seed)
-        self.regression = check_float(regression, "regression")
-        if not 0 <= regression < 1:
-            raise ValueError(f"regression must be at least 0 and below 1, got {regression}")
+        self.regression = check_regression(regression)
 
     def draw(self, net: Network) -> None:
         self.pairs = mirrored_pairs(net, self.label)
@@ -98,32 +97,21 @@ class Recirculation(Rule):
     def feedback(self, layer: Weighted) -> Array | None:
         return next((pair.encoder.layer.W.T for pair in self.pairs if pair.decoder.layer is layer), None)
 
-    def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
-        encoder = next(pair.encoder.layer.name for pair in self.pairs if pair.decoder.layer is layer)
-        return "B = W_encoder.T", {"W_encoder": f"{encoder}.W"}
-
     @quietly
     def gradients(self, net: Network, x: Array, y: Any, loss: Loss) -> Array:
         rows = self.check_batch(net, x, y, loss)
         first = Listen({block.end.name for pair in self.pairs for block in pair}, True, net.step)
         value = self.compute_error(net.forward(x, first), rows, loss)
         net.clear_gradients()
-        h, target = x.reshape(len(x), -1), self.require(self.target)
-        for pair in self.pairs:
-            h = learn(self, pair, h, target, loss, first.outputs)
-            target, loss = h, HalfSquaredError()  # of the pairs inside
+        learn_pairs(self, x.reshape(len(x), -1), loss, first.outputs)
         return value
 
     def teach_equation(self, layer: Layer) -> tuple[str, dict[str, str]]:
-        for encoder, _ in self.pairs:
-            if encoder.layer is layer:
-                names = {"h_1": f"{encoder.end.name}.y", "f_2": f"{encoder.end.name}.y@2"}
-                return "delta = (f_2 - h_1) / (1 - regression) / n", {**names, "regression": "rule.regression"}
-        return "delta = e_own / n", {}
+        return own_error(self.pairs, layer)
 
     def trace_arrays(self, layer: Layer) -> dict[str, Array]:
-        own = self.decoder_errors
-        return {"e_own": own[layer.name]} if layer.name in own else {}
+        errors = self.decoder_errors
+        return {"e_own": errors[layer.name]} if layer.name in errors else {}
 
 
 class Pair(NamedTuple):
@@ -133,29 +121,56 @@ class Pair(NamedTuple):
     decoder: Block
 
 
-def learn(rule: Recirculation, pair: Pair, x0: Array, target: Array, loss: Loss, heard: dict[str, Array]) -> Array:
-    """Store the gradients of a pair of layers. Returns h1.
+def learn_pairs(rule: Recirculation, x: Array, loss: Loss, heard: Mapping[str, Array]) -> None:
+    """Store the gradients of all pairs, from the outermost to the innermost.
 
     Args:
-        x0: the input of the encoder (N, fan_in). target: what the decoder should put out, as the loss uses it.
+        x: the inputs (N, features).
+        loss: of the outermost pair.
         heard: the outputs of the blocks in round 1, by name.
     """
-    net, encoder, decoder = rule.net, pair.encoder.layer, pair.decoder.layer
+    target, net = rule.require(rule.target), rule.net
     assert net is not None
-    h1, n, rest = heard[pair.encoder.end.name], len(x0), 1 - rule.regression
-    if not (encoder.trainable or decoder.trainable):
-        return h1
-    is_innermost = pair is rule.pairs[-1]  # its decoder has received h1 in the forward pass
-    r = heard[pair.decoder.end.name] if is_innermost else run(pair.decoder.layers, h1, net.step)
-    values, error = loss(r, target)
-    rule.local[decoder.name] = {"loss": values.sum() / n, "accuracy": None}
-    rule.decoder_errors[decoder.name] = error
-    decoder.store_gradients(error / n, h1)
-    if encoder.trainable:
+    for pair in rule.pairs:
+        h = heard[pair.encoder.end.name]
+        if pair.encoder.layer.trainable or pair.decoder.layer.trainable:
+            is_innermost = pair is rule.pairs[-1]  # its decoder has received h in the forward pass
+            r = heard[pair.decoder.end.name] if is_innermost else run(pair.decoder.layers, h, net.step)
+            values, error = loss(r, target)
+            rule.local[pair.decoder.layer.name] = {"loss": values.sum() / len(x), "accuracy": None}
+            learn(rule, pair, x, h, error, net.step)
+        x = target = h
+        loss = HalfSquaredError()
+
+
+def learn(rule: Recirculation, pair: Pair, x0: Array, h1: Array, error: Array, step: int) -> None:
+    """Store the gradients of a pair, from the error n e of each example's reconstruction, (N, fan_in)."""
+    n, rest = len(x0), 1 - rule.regression
+    rule.decoder_errors[pair.decoder.layer.name] = error
+    pair.decoder.layer.store_gradients(error / n, h1)
+    if pair.encoder.layer.trainable:
+        rule.record_feedback(pair.decoder.layer)
         x2 = x0 + rest * error
         # (h3 - h1) / rest^2 is the same number, but h3 loses digits in rounding if rest is small.
-        encoder.store_gradients((run(pair.encoder.layers, x2, net.step) - h1) * (1 / (rest * n)), x2)
-    return h1
+        change = run(pair.encoder.layers, x2, step) - h1
+        pair.encoder.layer.store_gradients(change * (1 / (rest * n)), x2)
+
+
+def own_error(pairs: Sequence[Pair], layer: Layer) -> tuple[str, dict[str, str]]:
+    """The equation of the error at a layer's output, for traces, and the names of the arrays in it."""
+    for encoder, _ in pairs:
+        if encoder.layer is layer:  # f_2 is f(x2 @ W + b)
+            names = {"h_1": f"{encoder.end.name}.y", "f_2": f"{encoder.end.name}.y@2", "regression": "rule.regression"}
+            return "delta = (f_2 - h_1) / (1 - regression) / n", names
+    return "delta = e_own / n", {}
+
+
+def check_regression(regression: float) -> float:
+    """Return it as a float. Raises TypeError unless it is a number, ValueError unless it is at least 0 and below 1."""
+    regression = check_float(regression, "regression")
+    if not 0 <= regression < 1:
+        raise ValueError(f"regression must be at least 0 and below 1, got {regression}")
+    return regression
 
 
 def mirrored_pairs(net: Network, label: str) -> list[Pair]:

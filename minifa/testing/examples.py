@@ -41,7 +41,7 @@ from ..layers import (
     VectorLinear,
     Vectors,
 )
-from ..models import vector_mlp
+from ..models import autoencoder, vector_mlp
 from ..network import Network
 from ..validation import Shape
 
@@ -224,6 +224,8 @@ VECTOR_RULES = ["gevb", "gevb:nonnegative=false,recompute=true"]
 UNIT_LENGTH_RULES = ["forward_forward", "forward_forward:goodness=sum,prediction=readout"]
 # Rules that accept only monotone networks without negative weights above the first layer, tested in such a `chain`.
 MONOTONE_RULES = ["mdfa"]
+# Rules that accept only mirrored autoencoders, tested in `autoencoder_network`.
+AUTOENCODER_RULES = ["recirculation"]
 
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:
@@ -296,6 +298,11 @@ def unit_length_net(seed: int = 0) -> Network:
     return network(layers, (5, 5, 2), seed=seed)
 
 
+def autoencoder_network(seed: int = 0) -> Network:
+    """An autoencoder of two mirrored pairs for images of 2 x 2 pixels, with 59 weights and biases."""
+    return network(autoencoder((2, 2, 1), 4, hidden=(4, 3), activation="tanh"), (2, 2, 1), seed=seed)
+
+
 WITHOUT_BATCH_NORM = ["node_perturbation", "perturbed_feedback"]  # tested in `small_convnet` without batch norm
 Model = tuple[str, dict[str, Any]]  # name and options
 OWN_NETWORKS: list[tuple[list[str], Callable[[int], Network], Model]] = [  # of rules that `small_convnet` does not suit
@@ -303,6 +310,7 @@ OWN_NETWORKS: list[tuple[list[str], Callable[[int], Network], Model]] = [  # of 
     (LINEAR_RULES, mlp, ("mlp", {})),
     (VECTOR_RULES, vector_network, ("vector_mlp", {})),
     (UNIT_LENGTH_RULES, unit_length_net, ("mlp", {"unit_length": True})),
+    (AUTOENCODER_RULES, autoencoder_network, ("autoencoder", {})),
     (MONOTONE_RULES, monotone_chain, ("mlp", {"init": "nonnegative_normal", "first_init": "he_normal"})),
 ]
 IN_OWN_NETWORKS = [description for descriptions, *_ in OWN_NETWORKS for description in descriptions]

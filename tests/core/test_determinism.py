@@ -30,7 +30,14 @@ from minifa.experiments import Experiment, run_many
 from minifa.initialisers import find
 from minifa.layers.weighted import Weighted
 from minifa.rules import RULES
-from minifa.testing.examples import LINEAR_RULES, MONOTONE_RULES, UNIT_LENGTH_RULES, VECTOR_RULES, model_for
+from minifa.testing.examples import (
+    AUTOENCODER_RULES,
+    LINEAR_RULES,
+    MONOTONE_RULES,
+    UNIT_LENGTH_RULES,
+    VECTOR_RULES,
+    model_for,
+)
 from minifa.training import Callback
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
@@ -78,6 +85,8 @@ def trainer_of(rule_name, stop_at, losses, lr=0.005):
     if rule_name in MONOTONE_RULES:
         for layer in [layer for layer in layers if isinstance(layer, Weighted)][1:]:
             layer.init = find("nonnegative_normal")
+    if rule_name in AUTOENCODER_RULES:
+        layers = mf.models.autoencoder((8, 8, 1), 64, hidden=(32,))
     net = Network(layers, seed=1, input_shape=(8, 8, 1))
     rule = mf.rules.make(rule_name, seed=1).attach(net)
     gradients = rule.gradients
@@ -167,6 +176,8 @@ def test_the_stand_in_gives_the_same_bits(rule_name, losses_here, monkeypatch):
 def test_worker_processes_give_the_same_bits():
     """For any number of --jobs: here 1, and 2 with half as many threads each."""
     models = {name: dict(zip(("model", "model_options"), model_for(name), strict=True)) for name in RULES}
+    for name in AUTOENCODER_RULES:
+        models[name]["data_options"] = {"reconstruct": True}
     experiments = [Experiment(rule=name, lr=0.01, epochs=1, **models[name]) for name in RULES]
     times = {"seconds", "images_per_second"}
 
