@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -66,7 +67,7 @@ def reconstructions(net: Network, x: Any, title: str = "", rule: Rule | None = N
 
 def unit_weights(W: Any, shape: Sequence[int], V: Any = None, title: str = "", *, dark: bool = False) -> Figure:
     """The weights of the first hidden units as images: above, from the inputs to each unit (a column of W); below, from
-    the unit to the outputs (a row of the decoder's V). Orange: positive; blue: negative. All have one scale.
+    the unit to the outputs (a row of the decoder's V). Orange: positive; blue: negative. Each row has its own scale.
 
     Args:
         W: (height * width * channels, units), on the host or the backend; of several channels the mean is shown.
@@ -88,19 +89,20 @@ def unit_weights(W: Any, shape: Sequence[int], V: Any = None, title: str = "", *
     if w.ndim != 2 or w.shape[0] != inputs or not w.shape[1]:
         raise ValueError(f"W must have shape ({inputs}, units), got {w.shape}")
     layers = {"encoder": w.T}
-    facts = f"{min(ACROSS, w.shape[1])} of {w.shape[1]} units. Orange: positive; blue: negative."
+    facts = (
+        f"{min(ACROSS, w.shape[1])} of {w.shape[1]} units. Orange: positive, blue: negative, on a scale for each row."
+    )
     if V is not None:
         layers["decoder"] = v = backend.numbers_of(V, "V")
         if v.shape != w.shape[::-1]:
             raise ValueError(f"V must have shape {w.shape[::-1]}, the transpose of W's, got {v.shape}")
         between = metrics.to_float(metrics.angle(*(backend.asarray(rows, "float64") for rows in (w.T, v))))
-        facts += "" if between is None else f" Angle between V and the transposed W: {between:.0f}°."
+        facts += "" if between is None else f" Angle between V and W.T: {between:.0f}°."
     sheets = {name: row_of(rows[:ACROSS].reshape(-1, *shape).mean(axis=-1)) for name, rows in layers.items()}
-    limit = max(float(numpy.nanmax(numpy.abs(sheet))) for sheet in sheets.values()) or 1.0
     with drawing(len(sheets) * WIDTH / ACROSS + 0.2, title, facts, dark=dark) as figure:
-        for axes, (name, sheet) in zip(
-            figure.subplots(len(sheets), 1, squeeze=False).ravel(), sheets.items(), strict=True
-        ):
+        panels = figure.subplots(len(sheets), 1, squeeze=False).ravel()
+        for axes, (name, sheet) in zip(panels, sheets.items(), strict=True):
+            limit = float(numpy.nanmax(numpy.abs(sheet))) or 1.0
             _show(axes, sheet, name, cmap=diverging(), vmin=-limit, vmax=limit)
     return figure
 
@@ -113,10 +115,11 @@ def row_of(images: Host) -> Host:
 
 
 def _show(axes: Axes, sheet: Host, name: str, **scale: Any) -> None:
-    """Draw a row of images; gaps have the colour of the page."""
+    """Draw a row of images; the gaps between them show the page."""
     bare(axes)
     axes.spines[:].set_visible(False)
     axes.set(xticks=[], yticks=[])
     axes.set_title(name)
     grey = sheet[..., 0] if sheet.ndim == 3 and sheet.shape[-1] == 1 else sheet
+    scale["cmap"] = colormaps.get_cmap(scale["cmap"]).with_extremes(bad=axes.get_facecolor())
     axes.imshow(numpy.ma.masked_invalid(grey), interpolation="nearest", **scale)

@@ -72,12 +72,10 @@ class Recirculation(Rule):
 
     name = "recirculation"
     title = "recirculation"
-    equation = "dW = x_2^T (h_3 - h_1) / (1 - lambda)^2"
+    equation = "dW = x_2^T (h_3 - h_1) / m^2, m = 1 - lambda"
     paper = "Hinton & McClelland 1988"
     needs = "a second round of activities; the encoder as feedback; no derivative, no error that leaves its layer"
     accepts = ACCEPTED
-    crosses_weights = False
-    B_corresponds_to_W = True
     weight_decay = 0.001  # without it W.T and V align less
     one_backward_pass = False
     requires_errors = False  # every layer computes its own
