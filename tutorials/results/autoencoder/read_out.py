@@ -20,7 +20,7 @@ import minifa as mf
 
 PAIRS = (("outer pair", "linear2,linear3"), ("inner pair", "linear1,linear4"))  # names, and the layers that are frozen
 HIDDEN, EPOCHS, READ_OUT_EPOCHS, RATE = (32, 16), 60, 60, 0.03
-RATES = {"recirculation": 0.1, "random": 0.1, "bp": 0.1}  # of the classifier
+RATES = {"recirculation": 0.3, "random": 0.3, "bp": 0.3}  # of the classifier
 
 
 def encoders(seed, train):
