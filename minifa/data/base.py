@@ -220,7 +220,7 @@ class Dataset(HtmlRepr):
 
         >>> data = mf.data.load("digits").reconstruction()
         >>> data
-        <Dataset 'digits reconstruction': 1437 training and 360 test examples of 8x8x1, 64 target values>
+        <Dataset 'digits reconstruction': 1437 training and 360 test examples of 8 x 8 x 1, 64 target values>
         >>> bool((data.test.y == data.test.x.reshape(360, 64)).all())
         True
         """

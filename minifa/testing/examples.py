@@ -299,7 +299,7 @@ def unit_length_net(seed: int = 0) -> Network:
 
 
 def autoencoder_network(seed: int = 0) -> Network:
-    """An autoencoder of two mirrored pairs for images of 2 x 2 pixels, with 59 weights and biases."""
+    """An autoencoder of two mirrored pairs for images of 2 x 2 pixels, with 71 weights and biases."""
     return network(autoencoder((2, 2, 1), 4, hidden=(4, 3), activation="tanh"), (2, 2, 1), seed=seed)
 
 

@@ -68,6 +68,7 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.BRSF(), FRSF),
     (lambda: rules.KolenPollack(), {}),
     (lambda: rules.ASAP(), {"k": 2, "lag": 1}),
+    (lambda: rules.Recirculation(), {"regression": 0.9}),
     (lambda: rules.WeightMirror(), {"rate": 0.1, "samples": 128, "sigma": 1, "every": 1, "warmup_phases": 10}),
     (lambda: rules.Product(), {"ratio": 10, "fixed": "gaussian"}),
     (lambda: rules.Product(fixed="identity"), {"ratio": 1}),

@@ -2,10 +2,9 @@
 
     python tutorials/results/autoencoder/peer.py > tutorials/results/autoencoder/peer.txt
 
-Nothing of minifa is used but the images: layers, gradients and optimizer are PyTorch's, initial weights and the order of
-the examples are drawn by PyTorch. `recirculation` is written from its two rounds, in another way than in minifa. The
-best linear autoencoder projects onto the 32 principal components of the training part. Needs
-``pip install torch==2.13.0``.
+Nothing of minifa is used but the images: gradients and optimizer are PyTorch's, initial weights and the order of the
+examples are drawn by PyTorch. `recirculation` is written from its two rounds, in another way than in minifa. The best
+linear autoencoder projects onto the 32 principal components of the training part. Needs ``pip install torch==2.13.0``.
 """
 
 from __future__ import annotations

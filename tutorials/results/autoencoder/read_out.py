@@ -7,8 +7,8 @@
     2. a classifier 64-32-16-10 takes over the encoders and freezes them; its last layer learns the labels
 
 random: the same classifier on encoders as they are drawn. bp: all layers of the classifier learn the labels. Test
-accuracy after the last epoch, mean and standard deviation over the seeds; the rates of the read-out were chosen on
-15 % of the training part, under seeds 100 and 101 (`--search`).
+accuracy after the last epoch, mean and standard deviation over the seeds. The rates of the classifiers were chosen on
+15 % of the training part, under seeds 100 and 101 (``--search``, read_out_rates.txt).
 """
 
 from __future__ import annotations
