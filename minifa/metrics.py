@@ -25,6 +25,7 @@ __all__ = [
     "mean_angle",
     "sample_angles",
     "sign_agreement",
+    "unexplained_variance",
 ]
 
 import math
@@ -276,6 +277,28 @@ def sign_agreement(a: Array, b: Array) -> Array:
     """
     _check_pair(a, b)
     return (xp.sign(a) == xp.sign(b)).mean()
+
+
+@quietly
+def unexplained_variance(output: Array, target: Array) -> Array:
+    """The fraction of the targets' variance that the outputs leave unexplained, a scalar on the backend:
+    sum((output - target)^2) / sum((target - mean)^2), with the mean of each output over the examples. 0: no error; 1:
+    no better than the mean; 1 minus it is R^2 (scikit-learn's r2_score with multioutput="variance_weighted"). NaN or
+    infinity if all targets are equal.
+
+    Args:
+        output, target: rows (N, n_out) on the backend.
+
+    Raises:
+        TypeError, ValueError: arguments that are not arrays of the backend, or have different shapes.
+
+    >>> target = mf.asarray([[0.0, 1.0], [2.0, 1.0]])
+    >>> float(mf.metrics.unexplained_variance(target + 0.5, target))  # 4 * 0.25 / (1 + 1)
+    0.5
+    """
+    _check_pair(output, target)
+    deviation = target - target.mean(axis=0)
+    return ((output - target) ** 2).sum() / (deviation * deviation).sum()
 
 
 def confusion(y: Any, predicted: Any, classes: int | None = None) -> numpy.ndarray:

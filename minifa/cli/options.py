@@ -202,6 +202,11 @@ def add_network(command: argparse.ArgumentParser, base: Experiment, model: str =
         "--regression", action="store_true", help="of a file: y holds targets, even if its numbers are whole"
     )
     what.add_argument(
+        "--reconstruct",
+        action="store_true",
+        help="the targets are the inputs instead of the labels, as the model autoencoder needs",
+    )
+    what.add_argument(
         "--augment",
         "--augmentation",
         dest="augmentation",
@@ -214,9 +219,14 @@ def _add_model(what: argparse._ArgumentGroup, default: str) -> None:
     what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {default})")
     what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
     what.add_argument(
-        "--hidden", type=widths, help="widths of the hidden layers of mlp (default: 500) or vector_mlp, as 100,50"
+        "--hidden",
+        type=widths,
+        help="widths of the hidden layers of mlp (default: 500) or vector_mlp, as 100,50; of the encoder of "
+        "autoencoder (default: 32)",
     )
-    what.add_argument("--activation", help=f"of the model mlp: {', '.join(ACTIVATIONS)} (default: relu)")
+    what.add_argument(
+        "--activation", help=f"of the models mlp (default: relu) and autoencoder (sigmoid): {', '.join(ACTIVATIONS)}"
+    )
     what.add_argument(
         "--output-activation", help="after its last layer: sigmoid with --loss half_squared_error (default: none)"
     )

@@ -55,6 +55,7 @@ def load(
     channels: str | None = None,
     regression: bool = False,
     label: str | None = None,
+    reconstruct: bool = False,
 ) -> Dataset:
     """Load a named data set with its defaults, or the data set in a user's file (see `from_file`).
 
@@ -62,6 +63,7 @@ def load(
         name_or_path: a name of `DATASETS`, or the path of a .npz, .csv or .npy file.
         folder: the folder of the publishers' files, for the sets read from files; see `data_folder` for the default.
         scale, channels, regression, label: for a user's file only, as for `from_file`.
+        reconstruct: whether the targets are the inputs instead, as an autoencoder needs (`Dataset.reconstruction`).
 
     Raises:
         TypeError: name_or_path is neither a string nor a path.
@@ -76,6 +78,8 @@ def load(
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise TypeError(f"name_or_path must be a str or a path, got {name_or_path!r}")
     name = os.fspath(name_or_path)
+    if check_bool(reconstruct, "reconstruct"):
+        return load(name, folder, scale, channels, regression, label).reconstruction()
     if is_file(name):
         return from_file(name, label, scale=scale, channels=channels, regression=regression)
     if name not in DATASETS:

@@ -10,7 +10,7 @@ __all__ = ["DataFileError", "DataNotFound", "Dataset", "DownloadError", "Example
 import functools
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -214,6 +214,19 @@ class Dataset(HtmlRepr):
             )
         require_columns(x, self.features, "x")
         return np.column_stack([np.asarray(x[feature]) for feature in self.features])
+
+    def reconstruction(self) -> Dataset:
+        """The same inputs with themselves as targets, flattened: the task of an autoencoder. Labels are dropped.
+
+        >>> data = mf.data.load("digits").reconstruction()
+        >>> data
+        <Dataset 'digits reconstruction': 1437 training and 360 test examples of 8 x 8 x 1, 64 target values>
+        >>> bool((data.test.y == data.test.x.reshape(360, 64)).all())
+        True
+        """
+        train, test = (replace(part, y=part.x.reshape(len(part), -1)) for part in (self.train, self.test))
+        name = f"{self.name} reconstruction"
+        return replace(self, name=name, train=train, test=test, classes=(), single_output=False)
 
     def hold_out(self, fraction: float = 0.1) -> tuple[Examples, Examples]:
         """(training, validation) examples, both from the training part, in its order.

@@ -38,7 +38,7 @@ A_DATASET = "data must be a minifa.data.Dataset, as returned by minifa.data.load
 UNTUNED_RATE = 0.01
 MOST_SEEDS = 10_000  # per rule or row: the list of all runs is built before the first one starts
 MEASURED_ON = 256  # training examples on which alignment and targets are measured after every epoch
-DATA_OPTIONS = ("scale", "channels", "regression", "label")
+DATA_OPTIONS = ("scale", "channels", "regression", "label", "reconstruct")
 # Fields that run folders of earlier versions do not have.
 LATER = frozenset({"data_options", "weights_names", "drop_last", "patience", "targets", "kernels", "phases"})
 # Fields that a phase may change.
@@ -88,7 +88,8 @@ class Experiment(KnownOptions):
     Attributes:
         data: name of a data set, or path of a .npz, .csv or .npy file.
         data_dir: folder with its files; None: the default locations.
-        data_options: options for a file: scale, channels, regression, label (see `minifa.data.from_file`).
+        data_options: options of the data (see `minifa.data.load`): reconstruct, and for a file scale, channels,
+            regression, label.
         augmentation: name of an augmentation with its options, ``"crop_flip:padding=4"``; None: none.
         model: name of an architecture.
         model_options: options of the model (depth, batch_norm, hidden, ...).
@@ -619,7 +620,7 @@ def shipped_rate(experiment: Experiment) -> Row | None:
     differences, such as batch size and momentum.
     """
     wanted = {
-        "data": experiment.data,
+        "data": content_name(vars(experiment)),
         "model": experiment.model,
         "options": describe_options(_changed_options(experiment)),
         "rule": experiment.rule,

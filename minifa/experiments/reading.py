@@ -81,7 +81,7 @@ def _angle_sentence(result: Result, entries: Mapping[str, int], feedback_learns:
     if abs(end - 90) <= chance:
         return f"{moved}: no measurable similarity."
     if abs(start - 90) <= chance and end < start:
-        turned = "W and the learned B have become similar" if feedback_learns else "W has turned towards the random B"
+        turned = "W and the learned B have become similar" if feedback_learns else "W has turned towards B"
         return f"{moved}: {turned}."
     if start < 90 - chance:
         return f"{moved}: this B depends on W from the start."

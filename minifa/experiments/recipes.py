@@ -4,7 +4,7 @@ Nothing in a recipe is executed. Its entries correspond to the fields of `minifa
 
     title, source, note             descriptive text
     rule = "usf:scale=init"         options after a colon, as on the command line
-    [data]       name, folder, augmentation, validation; for a file scale, channels, regression, label
+    [data]       name, folder, augmentation, validation, reconstruct; for a file scale, channels, regression, label
     [model]      name, weights, weights_names, freeze, and the options of the model
     [optimizer]  name, lr, weight_decay, schedule, and the options of the optimizer
     [training]   loss, epochs, patience, batch_size, drop_last, seed, alignment, targets, kernels
@@ -175,6 +175,7 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "data.channels": ("channels", schema.choice(CHANNELS, "place of channels")),
     "data.regression": ("regression", schema.boolean),
     "data.label": ("label", schema.string),
+    "data.reconstruct": ("reconstruct", schema.boolean),
     "data.augmentation": ("augmentation", schema.description(data.make_augmentation)),
     "data.validation": ("validation", schema.number(0, 1)),
     "model.name": ("model", schema.choice(MODELS, "model")),

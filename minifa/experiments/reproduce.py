@@ -27,7 +27,7 @@ from ..text import lines_of, printable, table
 from ..training import History
 from ..training.history import Row
 from . import resume, run_folder, target_tables
-from .experiment import Experiment, Result, data_key, describe_options, load_data
+from .experiment import Experiment, Result, content_name, data_key, describe_options, load_data
 from .recipes import Recipe, TableRow
 from .study import Outcome, Task, attempt, folder_of, in_folder
 from .tables import in_force, sample_sd
@@ -275,7 +275,7 @@ def _cells(row: Row) -> list[str]:
 def _setting(recipe: Recipe, outcomes: Sequence[Outcome]) -> str:
     e = outcomes[0].task.experiment
     options = describe_options(e.model_options)
-    parts = [e.data, f"model {e.model}{' ' + options if options else ''}", e.augmentation or ""]
+    parts = [content_name(vars(e)), f"model {e.model}{' ' + options if options else ''}", e.augmentation or ""]
     epochs = f"{e.epochs} epoch{'s' * (e.epochs > 1)}"
     return ", ".join(filter(None, [*parts, epochs, f"batch {e.batch_size}", e.optimizer, _schedule(e)]))
 

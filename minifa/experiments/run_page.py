@@ -29,8 +29,8 @@ FILES = (
     "sweep.csv", "rates.csv", "trials.csv", "log.jsonl", "network.npz", "last.ckpt", "best.ckpt",
 )  # fmt: skip
 FIRST = (
-    "training", "comparison", "curves", "survey", "learning", "alignment", "targets", "dependence", "information",
-    "similarities", "network", "deltas", "angles",
+    "training", "reconstructions", "unit-weights", "comparison", "curves", "survey", "learning", "alignment",
+    "targets", "dependence", "information", "similarities", "network", "deltas", "angles",
 )  # fmt: skip
 PICTURES = (".png", ".svg")
 ANGLES = {"weight_angle": "angle of W and B", "true_angle": "angle of error and bp's error", "norm_ratio": "|B| / |W|"}

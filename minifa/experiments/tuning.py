@@ -19,7 +19,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..training.history import Row
-from .experiment import Experiment, Result, describe_options
+from .experiment import Experiment, Result, content_name, describe_options
 from .study import run_many
 from .tables import sample_sd
 
@@ -177,7 +177,7 @@ def rate_table(trials: Sequence[Trial]) -> list[Row]:
                 sd = sample_sd(scores)
                 rows.append(
                     {
-                        "data": experiment.data,
+                        "data": content_name(vars(experiment)),
                         "model": experiment.model,
                         "options": describe_options(experiment.model_options),
                         "rule": rule,

@@ -32,6 +32,7 @@ if "matplotlib" not in sys.modules:
             matplotlib.rcParams["backend"] = chosen
 
 # ruff: noqa: E402
+from .autoencoders import reconstructions, unit_weights
 from .classes import confusion
 from .convolution import im2col
 from .curves import (
@@ -76,10 +77,12 @@ __all__ = [
     "matrices",
     "of_run",
     "products",
+    "reconstructions",
     "signs",
     "similarities",
     "snapshots",
     "survey",
     "target_curves",
     "training_curves",
+    "unit_weights",
 ]

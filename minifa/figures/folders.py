@@ -17,10 +17,13 @@ from ..data.augment import for_evaluation
 from ..experiments import Experiment, Result, run_folder
 from ..experiments.experiment import MEASURED_ON, augmentation_of, describe_options
 from ..layers.conv import Conv2d
+from ..network import Network
+from ..rules.base import Rule
 from ..storage.atomic import expanded, plain, stem
 from ..storage.npz import read_arrays
 from ..text import printable
 from ..validation import check_bool
+from .autoencoders import CHANNELS, reconstructions, unit_weights
 from .curves import (
     alignment_curves,
     comparison,
@@ -47,7 +50,8 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
 
     For `minifa train`: training curves, the network diagram with the path of the error, W and B of every weighted layer
     (with their signs, and the kernels), and the errors at every layer beside backpropagation's, on the examples used to
-    measure its alignment. Comparisons of B with W, and of errors with backpropagation's, are left out where they are
+    measure its alignment; with the inputs as targets also reconstructions of test images, and the weights of the first
+    units as images. Comparisons of B with W, and of errors with backpropagation's, are left out where they are
     equal. If the network's parameters are not finite, only the curves are drawn. For `minifa compare`:
     learning curves, alignment, and the comparison of the rules.
 
@@ -121,6 +125,12 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
     figures = {"network": broadcast(net, rule, dark=dark)}
     if experiment.kernels:
         figures["similarities"] = similarities(net, x, examples.y, loss, f"Kernels {title}", dark=dark)
+    if (
+        experiment.data_options.get("reconstruct")
+        and net.input_shape
+        and net.input_shape[2:] in {(n,) for n in CHANNELS}
+    ):
+        figures |= _of_autoencoder(net, rule, for_evaluation(data.test.x, augmentation_of(stage)), title, dark)
     carriers = rule.layers_with_feedback(net) if rule.B_corresponds_to_W else []
     current = {layer.name: rule.feedback(layer) for layer in carriers}  # rule.B dates from the last backward pass
     feedback = {name: rule.B.get(name) if B is None else B for name, B in current.items()}
@@ -141,6 +151,16 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
         if isinstance(layer, Conv2d):
             figures[f"kernels-{layer.name}"] = kernels(layer.W, B if different else None, heading, dark=dark)
     return figures
+
+
+def _of_autoencoder(net: Network, rule: Rule, x: Array, title: str, dark: bool) -> dict[str, Figure]:
+    """Reconstructions of test images, and the weights of the first layer's units, if it is a linear one."""
+    drawn = {"reconstructions": reconstructions(net, x, f"Reconstructions {title}", rule, dark=dark)}
+    W, V, shape = net.weighted[0].W, net.output_layer.W, net.input_shape
+    if W.ndim == 2 and shape is not None:
+        mirrored = V if V.shape == W.shape[::-1] else None
+        drawn["unit-weights"] = unit_weights(W, shape, mirrored, f"Weights {title}", dark=dark)
+    return drawn
 
 
 def _is_aligned(result: Result) -> bool:

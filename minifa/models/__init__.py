@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ..registry import register_table
 from .base import Model
 from .convolutional import alexnet, allconv, bench_cnn, cnn, lenet, lenet_cifar, moskovitz, moskovitz_tf
-from .dense import linear_task, mlp, tiny
+from .dense import autoencoder, linear_task, mlp, tiny
 from .residual import resnet18, resnet20, resnet32, resnet56
 from .vectors import vector_mlp
 
@@ -33,6 +33,7 @@ MODELS: dict[str, Callable[..., Model]] = {
         linear_task,
         tiny,
         vector_mlp,
+        autoencoder,
     )
 }
 register_table("model", MODELS)
@@ -42,6 +43,7 @@ __all__ = [
     "Model",
     "alexnet",
     "allconv",
+    "autoencoder",
     "bench_cnn",
     "cnn",
     "lenet",

@@ -3,7 +3,7 @@ number of outputs."""
 
 from __future__ import annotations
 
-__all__ = ["linear_task", "mlp", "tiny"]
+__all__ = ["autoencoder", "linear_task", "mlp", "tiny"]
 
 import functools
 import math
@@ -83,6 +83,47 @@ def mlp(
         size, chosen = width, init
     end = [ACTIVATIONS[output_activation]()] if output_activation else []
     return [*layers, Linear(size, n_out, init=chosen), *end]
+
+
+def autoencoder(
+    input_shape: Shape,
+    n_out: int,
+    hidden: tuple[int, ...] = (32,),
+    activation: str = "sigmoid",
+    output_activation: str | None = None,
+    init: str = "he_normal",
+) -> Model:
+    """A mirrored autoencoder of linear layers: 64-32-64, or with ``hidden=(32, 16)`` 64-32-16-32-64. Its targets are
+    its inputs: load the data with ``reconstruct=True`` (``--reconstruct``).
+
+    Args:
+        hidden: widths of the encoder's layers, of which the last one is the code; the decoder mirrors the others.
+        activation: follows every hidden layer, as for `mlp`.
+        output_activation: follows the last layer, for inputs in its range ("sigmoid": from 0 to 1); None: none.
+        init: name of the initialiser of the weights.
+
+    Raises:
+        TypeError: a width that is not an int.
+        ValueError: no hidden layer, a width below 1, an unknown activation or initialiser, other than as many outputs
+            as inputs.
+
+    >>> [layer.kind for layer in mf.models.autoencoder((64,), 64)]
+    ['linear', 'sigmoid', 'linear']
+    """
+    size = math.prod(example(input_shape, "autoencoder"))
+    if n_out != size:
+        raise ValueError(
+            f"the model 'autoencoder' has as many outputs as inputs, {size}, but the targets have {n_out}: load the "
+            "data with their inputs as targets, data.load(..., reconstruct=True) or --reconstruct"
+        )
+    check_type(hidden, (tuple, list), "hidden of the model 'autoencoder' must be a tuple of widths, such as (32, 16)")
+    if not hidden:
+        raise ValueError("hidden of the model 'autoencoder' must have at least one width, that of the code")
+    known = (None, *ACTIVATIONS)
+    last = check_choice(output_activation, "output_activation of the model 'autoencoder'", known)
+    check_choice(activation, "activation of the model 'autoencoder'", tuple(ACTIVATIONS))
+    layers = mlp(input_shape, n_out, (*hidden, *hidden[-2::-1]), activation=activation, init=init)
+    return layers if last is None else [*layers, ACTIVATIONS[last]()]
 
 
 def linear_task(input_shape: Shape, n_out: int, hidden: int = 20) -> Model:

@@ -29,6 +29,7 @@ from .perturbation import NodePerturbation, WeightPerturbation
 from .perturbed_feedback import PerturbedFeedback
 from .predictive_coding import PC, ZIL
 from .product import Product
+from .recirculation import Recirculation
 from .sign_concordant import BRSF, FRSF, USF
 from .stale import Stale
 from .synthetic import Synthetic
@@ -81,6 +82,7 @@ RULES: dict[str, type[Rule]] = {
         MDFA,
         ASAP,
         Burst,
+        Recirculation,
     )
 }
 register_table("rule", RULES)
@@ -141,6 +143,7 @@ __all__ = [
     "PHSIC",
     "Product",
     "RULES",
+    "Recirculation",
     "Rule",
     "Sham",
     "Shallow",

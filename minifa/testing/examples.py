@@ -41,7 +41,7 @@ from ..layers import (
     VectorLinear,
     Vectors,
 )
-from ..models import vector_mlp
+from ..models import autoencoder, vector_mlp
 from ..network import Network
 from ..validation import Shape
 
@@ -226,6 +226,8 @@ UNIT_LENGTH_RULES = ["forward_forward", "forward_forward:goodness=sum,prediction
 MONOTONE_RULES = ["mdfa"]
 # Rules that accept only networks of Sigmoids, tested in `sigmoid_chain`.
 SIGMOID_RULES = ["burst", "burst:inhibition=true", "burst:learned=true"]
+# Rules that accept only mirrored autoencoders, tested in `autoencoder_network`.
+AUTOENCODER_RULES = ["recirculation"]
 
 
 def numbers(shape: Sequence[int], seed: int = 0) -> Array:
@@ -309,6 +311,11 @@ def unit_length_net(seed: int = 0) -> Network:
     return network(layers, (5, 5, 2), seed=seed)
 
 
+def autoencoder_network(seed: int = 0) -> Network:
+    """An autoencoder of two mirrored pairs for images of 2 x 2 pixels, with 71 weights and biases."""
+    return network(autoencoder((2, 2, 1), 4, hidden=(4, 3), activation="tanh"), (2, 2, 1), seed=seed)
+
+
 WITHOUT_BATCH_NORM = ["node_perturbation", "perturbed_feedback"]  # tested in `small_convnet` without batch norm
 Model = tuple[str, dict[str, Any]]  # name and options
 OWN_NETWORKS: list[tuple[list[str], Callable[[int], Network], Model]] = [  # of rules that `small_convnet` does not suit
@@ -316,6 +323,7 @@ OWN_NETWORKS: list[tuple[list[str], Callable[[int], Network], Model]] = [  # of 
     (LINEAR_RULES, mlp, ("mlp", {})),
     (VECTOR_RULES, vector_network, ("vector_mlp", {})),
     (UNIT_LENGTH_RULES, unit_length_net, ("mlp", {"unit_length": True})),
+    (AUTOENCODER_RULES, autoencoder_network, ("autoencoder", {})),
     (MONOTONE_RULES, monotone_chain, ("mlp", {"init": "nonnegative_normal", "first_init": "he_normal"})),
     (SIGMOID_RULES, sigmoid_chain, ("mlp", {"activation": "sigmoid"})),
 ]

@@ -339,7 +339,7 @@ def test_rules_whose_runs_diverged_are_named_and_not_ranked():
 @pytest.mark.parametrize(
     ("angles", "learns", "words"),
     [
-        ((90.0, 80.0), False, "W has turned towards the random B"),
+        ((90.0, 80.0), False, "W has turned towards B"),
         ((90.0, 80.0), True, "W and the learned B have become similar"),
         ((90.0, 89.5), False, "no measurable similarity"),
         ((37.0, 37.0), False, "this B depends on W from the start"),

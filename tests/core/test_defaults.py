@@ -69,6 +69,7 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.KolenPollack(), {}),
     (lambda: rules.ASAP(), {"k": 2, "lag": 1}),
     (lambda: rules.Burst(), {"baseline": 0.2, "inhibition": False, "learned": False, "kappa": 0.5}),
+    (lambda: rules.Recirculation(), {"regression": 0.9}),
     (lambda: rules.WeightMirror(), {"rate": 0.1, "samples": 128, "sigma": 1, "every": 1, "warmup_phases": 10}),
     (lambda: rules.Product(), {"ratio": 10, "fixed": "gaussian"}),
     (lambda: rules.Product(fixed="identity"), {"ratio": 1}),

@@ -44,6 +44,7 @@ from minifa.initialisers import find
 from minifa.layers.weighted import Weighted
 from minifa.rules import RULES
 from minifa.testing.examples import (
+    AUTOENCODER_RULES,
     LINEAR_RULES,
     MONOTONE_RULES,
     SIGMOID_RULES,
@@ -100,6 +101,8 @@ def trainer_of(rule_name, stop_at, losses, lr=0.005):
     if rule_name in MONOTONE_RULES:
         for layer in [layer for layer in layers if isinstance(layer, Weighted)][1:]:
             layer.init = find("nonnegative_normal")
+    if rule_name in AUTOENCODER_RULES:
+        layers = mf.models.autoencoder((8, 8, 1), 64, hidden=(32,))
     net = Network(layers, seed=1, input_shape=(8, 8, 1))
     rule = mf.rules.make(rule_name, seed=1).attach(net)
     gradients = rule.gradients
@@ -183,10 +186,17 @@ def test_resumed_twice_on_the_stand_in_the_bits_are_the_same(rule_name, losses_h
 
 def test_worker_processes_give_the_same_bits():
     """For any number of --jobs: here 1, and 2 with half as many threads each."""
-    models = {name: model_for(name) for name in RULES}
     experiments = [
-        Experiment(rule=name, lr=0.01, epochs=1, model=model, model_options={**options, "hidden": (24, 16)})
-        for name, (model, options) in models.items()
+        Experiment(
+            rule=name,
+            lr=0.01,
+            epochs=1,
+            model=model,
+            model_options={**options, "hidden": (24, 16)},
+            data_options={"reconstruct": True} if name in AUTOENCODER_RULES else {},
+        )
+        for name in RULES
+        for model, options in [model_for(name)]
     ]
     times = {"seconds", "images_per_second"}
 

@@ -301,3 +301,15 @@ def test_the_signs_of_the_gradients_of_single_examples_are_counted_where_the_tru
                 agree[layer.name] += [*(np.sign(mf.to_host(own[layer.name])) == np.sign(true))[true != 0]]
     assert found == {name: pytest.approx(np.mean(one)) if one else None for name, one in agree.items()}
     assert found["linear3"] == 1 or description == "node_perturbation"
+
+
+def test_the_unexplained_variance_is_one_minus_r_squared(engine):
+    rng = np.random.default_rng(2)
+    target, output = rng.standard_normal((2, 30, 4)) * [1.0, 2.0, 3.0, 4.0] + 5
+    r_squared = 1 - ((output - target) ** 2).sum() / (target.var(axis=0) * 30).sum()
+    measured = metrics.unexplained_variance(mf.asarray(output), mf.asarray(target))
+    assert float(measured) == pytest.approx(1 - r_squared, rel=1e-5)
+    mean = np.broadcast_to(target.mean(axis=0), target.shape)
+    assert float(metrics.unexplained_variance(mf.asarray(mean), mf.asarray(target))) == pytest.approx(1, rel=1e-5)
+    with pytest.raises(ValueError, match="shape"):
+        metrics.unexplained_variance(mf.asarray(output), mf.asarray(target[:, :2]))

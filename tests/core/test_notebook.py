@@ -81,7 +81,8 @@ def test_a_network_shows_its_summary_and_a_rule_shows_the_feedback_beside_it():
 @pytest.mark.parametrize("name", mf.rules.RULES)
 def test_every_rule_and_its_matrices_can_be_shown(name):
     model, options = model_for(name)
-    net = mf.Network(mf.models.MODELS[model]((4, 4, 1), 3, hidden=(6, 4), **options), input_shape=(4, 4, 1))
+    n_out = 16 if model == "autoencoder" else 3
+    net = mf.Network(mf.models.MODELS[model]((4, 4, 1), n_out, hidden=(6, 4), **options), input_shape=(4, 4, 1))
     rule = mf.rules.RULES[name](seed=0).attach(net)
     assert rule.equation in page_of(rule).text or len(rule.equation) > markup.LONGEST_LINE
     shown = page_of(rule.B)

@@ -1081,6 +1081,33 @@ def test_matrices_that_are_no_counts_are_refused(matrix, names, sentence):
         figures.confusion(matrix, names)
 
 
+def drawn_images():
+    """A network that halves its inputs, and three images."""
+    net = mf.Network([mf.Flatten(), mf.Linear(20, 20)], input_shape=(5, 4, 1))
+    net["linear1"].W = np.eye(20) / 2
+    return net, np.stack([waves(5, 4, shift=i)[..., None] for i in range(3)])
+
+
+def test_the_pictures_of_an_autoencoder_say_how_good_it_is():
+    net, x = drawn_images()
+    x -= x.mean(axis=0)  # outputs of half the inputs leave a quarter of their variance
+    drawn = words(figures.reconstructions(net, x, "A title"))
+    assert "Unexplained variance of 3 examples: 0.250." in drawn and "originals" in drawn
+    W = waves(20, 14)
+    drawn = words(figures.unit_weights(W, (5, 4, 1), W.T))
+    assert "12 of 14 units." in drawn and "Angle between V and W.T: 0°." in drawn
+    assert "decoder" not in words(figures.unit_weights(W, (5, 4, 1)))
+    for call, message in (
+        (lambda: figures.reconstructions(net, np.ones((3, 20))), "x must hold images"),
+        (lambda: figures.reconstructions(Network([Flatten(), Linear(20, 3)]), x), "as many outputs as inputs, 20"),
+        (lambda: figures.unit_weights(W, (5, 5, 1)), r"W must have shape \(25, units\)"),
+        (lambda: figures.unit_weights(W, (5, 4)), r"must be \(height, width, channels\)"),
+        (lambda: figures.unit_weights(W, (5, 4, 1), W), "the transpose of W's"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 # --- golden images ----------------------------------------------------------------------------------------------------
 
 
@@ -1218,6 +1245,11 @@ PICTURES = {
     "products": (CELLS, lambda dark: figures.products(*equations(), dark=dark)),
     "snapshots": (CELLS, lambda dark: figures.snapshots(*film(), dark=dark)),
     "im2col": (LINES, lambda dark: figures.im2col(4, 4, 3, 1, 1, dark=dark)),
+    "reconstructions": (CELLS, lambda dark: figures.reconstructions(*drawn_images(), dark=dark)),
+    "unit-weights": (
+        CELLS,
+        lambda dark: figures.unit_weights(waves(20, 5), (5, 4, 1), waves(5, 20, shift=1), dark=dark),
+    ),
     "broadcast": (LINES, lambda dark: figures.broadcast(*drawn_network("dfa", small_convnet()), dark=dark)),
     "layerwise": (LINES, lambda dark: figures.broadcast(*drawn_network("fa", small_convnet()), dark=dark)),
 }

@@ -207,7 +207,8 @@ def _rule(cls: Any) -> Receiver:
     def receiver(objects: Objects, random: Random) -> Any:
         model, options = model_for(cls.name)
         if (model, options) != ("mlp", {}):
-            objects.net = mf.Network(mf.models.MODELS[model]((4,), 2, hidden=(2,), **options), seed=0)
+            n_out = 4 if model == "autoencoder" else 2
+            objects.net = mf.Network(mf.models.MODELS[model]((4,), n_out, hidden=(2,), **options), seed=0)
         objects.rule = cls(seed=0).attach(objects.net)
         return objects.rule
 
