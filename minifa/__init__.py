@@ -28,8 +28,8 @@ Overview:
 - **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
   `Trace` of `Moment`s.
 - **Comparison of rules:** `compare` returns a table and a figure. **Evaluation:** `evaluate`, `minifa.metrics`,
-  `minifa.target_metrics`, `minifa.kernel_metrics` (with `minifa.kernels`), and the angles that chance gives in
-  `minifa.chance`.
+  `minifa.target_metrics`, `minifa.kernel_metrics` (with `minifa.kernels`), `minifa.layer_statistics`, and the angles
+  that chance gives in `minifa.chance`.
 - **Files:** `Network.save` and `load` for a network and its rule, `load_run` for the folder of a run, `minifa.weights`
   for PyTorch's weights.
 - **Data:** `minifa.data`. **Figures:** `minifa.figures`.
@@ -46,7 +46,20 @@ from .cli import starting
 starting.begin()  # before the slow imports
 
 # ruff: noqa: E402
-from . import chance, data, kernel_metrics, kernels, metrics, models, optim, rules, schedules, target_metrics, weights
+from . import (
+    chance,
+    data,
+    kernel_metrics,
+    kernels,
+    layer_statistics,
+    metrics,
+    models,
+    optim,
+    rules,
+    schedules,
+    target_metrics,
+    weights,
+)
 from . import imports as imports  # messages name minifa.imports.import_file
 from . import notebook as notebook  # registers what notebooks show
 from .backend import asarray, to_host, use, using
@@ -145,6 +158,7 @@ __all__ = [
     "evaluate",
     "kernel_metrics",
     "kernels",
+    "layer_statistics",
     "load",
     "load_run",
     "metrics",

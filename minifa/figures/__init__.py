@@ -32,7 +32,7 @@ if "matplotlib" not in sys.modules:
             matplotlib.rcParams["backend"] = chosen
 
 # ruff: noqa: E402
-from .classes import confusion
+from .classes import confusion, split_accuracies
 from .convolution import im2col
 from .curves import (
     alignment_curves,
@@ -79,6 +79,7 @@ __all__ = [
     "signs",
     "similarities",
     "snapshots",
+    "split_accuracies",
     "survey",
     "target_curves",
     "training_curves",
