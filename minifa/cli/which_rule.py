@@ -93,13 +93,14 @@ def _classify(results: Results, folder: Path, notes: list[str], quiet: bool) -> 
             rows.append(row)
             counts.append(confusion)
             progress.update()
-    shown = next(i for i, row in enumerate(rows) if (row["features"], row["split"]) == ("both", which_rule.RANDOM))
+    split = which_rule.SEEDS if any(row["split"] == which_rule.SEEDS for row in rows) else which_rule.RANDOM
+    shown = next(i for i, row in enumerate(rows) if (row["features"], row["split"]) == ("both", split))
     text = "\n".join([which_rule.text_of(features, rows), *notes])
     write_atomic(folder / "table.txt", text + "\n")
     History(rows).save_csv(folder / f"{ACCURACY}.csv")
     _write_confusion(folder, features, counts[shown])
     print(f"\n{text}\n")
-    _draw(folder, features, rows, counts[shown])
+    _draw(folder, features, rows, counts[shown], split)
     pictures.write_page(folder)
 
 
@@ -109,11 +110,11 @@ def _write_confusion(folder: Path, features: Features, counts: numpy.ndarray) ->
     csv_files.write(folder / f"{CONFUSION}.csv", ["true", *names], lines)
 
 
-def _draw(folder: Path, features: Features, rows: list[Row], counts: numpy.ndarray) -> None:
+def _draw(folder: Path, features: Features, rows: list[Row], counts: numpy.ndarray, split: str) -> None:
     sweep, chances = features.sweep, which_rule.chances(features)
     again = f"the numbers are in {folder}, and the same command draws it again"
     pictures.draw(
         folder / f"{ACCURACY}.png", lambda figures: figures.split_accuracies(rows, chances, sweep.title), again
     )
-    title = f"{which_rule.SPLITS} random splits, weights and activities"
+    title = f"Weights and activities, {split}"
     pictures.draw(folder / f"{CONFUSION}.png", lambda figures: figures.confusion(counts, sweep.cases, title), again)

@@ -51,7 +51,8 @@ class SoftmaxRegression:
         with backend.using("numpy", "float64"):
             z = self._standardised(x)
             width = z.shape[1]
-            self.net = Network([Linear(width, int(y.max()) + 1, init="zero")], input_shape=(width,))
+            self.layer = Linear(width, int(y.max()) + 1, init="zero")
+            self.net = Network([self.layer], input_shape=(width,))
             self._fit(z, y, decay)
 
     def _standardised(self, x: Host) -> Host:
@@ -64,10 +65,9 @@ class SoftmaxRegression:
         root = (decay / steepest) ** 0.5
         rule, loss = BP().attach(self.net), SoftmaxCrossEntropy()
         optimizer = SGD(1 / steepest, (1 - root) / (1 + root), decay, nesterov=True, decay_bias=False)
-        layer = self.net["linear1"]
         for step in range(STEPS):
             rule.gradients(self.net, z, y, loss)
-            if step % CHECK_EVERY == 0 and _largest(layer, decay) < TOLERANCE:
+            if step % CHECK_EVERY == 0 and _largest(self.layer, decay) < TOLERANCE:
                 return
             optimizer.step(self.net, rule)
 

@@ -11,10 +11,12 @@ Runs are split in several ways into those that the classifier is fitted to and t
     unseen X    for each setting X that all cases vary: all runs with one of its values are predicted, each value in
                 turn. Values are counted within a case: "unseen lr" leaves out the lower, then the higher rate of each.
 
-Two further rows are controls. Before training (the first point) runs of one seed and network are the same under all
-rules, so that their features say nothing about the rule. In a random split the control is even *below* chance: the runs
-that start as a predicted run does are fewer in its own class, because it is one of them, and not fitted. With the first
-and the last point only, the features say how far a network moved, but not how.
+Runs of one seed start from the same weights under all rules. At random, most runs that start as a predicted run does
+are fitted, and they are more often of other classes, because the predicted run is missing in its own. Where rules have
+hardly parted, that makes the answer worse than a guess: such rules are to be compared at unseen seeds, where no run
+starts as a fitted one does. The same makes the control with the first point only, before training, fall below chance at
+random: its features say nothing about the rule. With the first and the last point the features say how far a network
+moved, but not how.
 
 A folder has the table of a sweep (see `minifa.experiments.sweep_results`), and in histories/ID.csv the statistics of
 the run with this id, written before its line. `minifa which-rule` is the command.
@@ -51,6 +53,7 @@ KINDS = {"weights": ("weight",), "activities": ("activity",), "both": ("weight",
 ALL, FIRST, ENDS = "all", "first", "first and last"  # points of training
 ROWS = (("weights", ALL), ("activities", ALL), ("both", ALL), ("both", FIRST), ("both", ENDS))
 RANDOM, SPLITS, TEST_SHARE = "75/25", 10, 0.25
+SEEDS = "unseen seed"
 WIDTH = 80  # characters per line of the notes
 Split = tuple[numpy.ndarray, numpy.ndarray]  # numbers of the runs that are fitted, and that are predicted
 
@@ -285,8 +288,9 @@ def text_of(features: Features, rows: Sequence[Row]) -> str:
         f"points of training; dropped, because not defined in every run: {features.dropped}",
         f"{RANDOM}: mean ± sd of {SPLITS} random splits; unseen: mean over the values, each left out in turn",
         "chance: always the most frequent class",
-        "first: before training, when runs of one seed are equal under all rules. A predicted run is missing among "
-        "the fitted runs that start as it does, which are then mostly of other classes: below chance at random",
+        "first: before training, when runs of one seed are equal under all rules. At random, the fitted runs that "
+        "start as a predicted one are more often of other classes, because it is missing in its own: below chance, "
+        "here and for rules that have hardly parted; not at unseen seeds",
         *([sweep.note] if sweep.note else []),
     ]
     parts.append("\n".join("\n".join(lines_of(note, WIDTH, hanging="  ")) for note in notes))
