@@ -12,11 +12,11 @@ Runs are split in several ways into those that the classifier is fitted to and t
                 turn. Values are counted within a case: "unseen lr" leaves out the lower, then the higher rate of each.
 
 Runs of one seed start from the same weights under all rules. At random, most runs that start as a predicted run does
-are fitted, and they are more often of other classes, because the predicted run is missing in its own. Where rules have
-hardly parted, that makes the answer worse than a guess: such rules are to be compared at unseen seeds, where no run
-starts as a fitted one does. The same makes the control with the first point only, before training, fall below chance at
-random: its features say nothing about the rule. With the first and the last point the features say how far a network
-moved, but not how.
+are fitted. Where the rules have led to different networks, the known start helps to tell these apart. Where they have
+not, the answer is worse than a guess: the fitted runs with the same start are more often of other classes, because the
+predicted run is missing in its own. The first point alone, before training, is the control: its features say nothing
+about the rule, so it is below chance at random. At unseen seeds no fitted run starts as a predicted one does, and there
+is neither effect. The first and the last point say how far a network moved, but not how.
 
 A folder has the table of a sweep (see `minifa.experiments.sweep_results`), and in histories/ID.csv the statistics of
 the run with this id, written before its line. `minifa which-rule` is the command.
@@ -288,9 +288,10 @@ def text_of(features: Features, rows: Sequence[Row]) -> str:
         f"points of training; dropped, because not defined in every run: {features.dropped}",
         f"{RANDOM}: mean ± sd of {SPLITS} random splits; unseen: mean over the values, each left out in turn",
         "chance: always the most frequent class",
-        "first: before training, when runs of one seed are equal under all rules. At random, the fitted runs that "
-        "start as a predicted one are more often of other classes, because it is missing in its own: below chance, "
-        "here and for rules that have hardly parted; not at unseen seeds",
+        "first: before training, when runs of one seed are equal under all rules",
+        f"{RANDOM} fits most runs of the predicted run's seed. Where rules have led to different networks, the known "
+        "start helps. Where they have not (first, too), the answer is worse than a guess, because the predicted run "
+        "is missing in its own class only. At unseen seeds there is neither effect",
         *([sweep.note] if sweep.note else []),
     ]
     parts.append("\n".join("\n".join(lines_of(note, WIDTH, hanging="  ")) for note in notes))

@@ -84,10 +84,11 @@ def split_accuracies(rows: Sequence[Row], chances: Sequence[float], title: str =
     1
     """
     rows = check_list(rows, dict, "rows must be a list of dictionaries, as minifa.experiments.which_rule gives them")
-    chances = [check_between(one, "an accuracy of chance", 0, 1) for one in chances]
+    chances = check_list(chances, (int, float), "chances must be a list of one or two accuracies")
     panels = [("", "All classes"), ("merged_", "With merged classes")][: len(chances)]
-    if not rows or not panels:
-        raise ValueError("there is nothing to draw: no rows, or no accuracy of chance")
+    if not rows or not panels or len(chances) > len(panels):
+        raise ValueError(f"rows and one or two accuracies of chance are needed, got {len(rows)} and {len(chances)}")
+    chances = [check_between(one, "an accuracy of chance", 0, 1) for one in chances]
     needed = ("features", "points", "split", *(f"{prefix}accuracy" for prefix, _ in panels))
     if missing := [key for row in rows for key in needed if key not in row]:
         raise ValueError(f"a row must have {', '.join(needed)}; one has no {missing[0]}")

@@ -1111,7 +1111,7 @@ def test_split_accuracies_have_a_panel_for_all_and_one_for_merged_classes():
 @pytest.mark.parametrize(
     ("rows", "chances", "sentence"),
     [
-        ([], [0.25], "there is nothing to draw"),
+        ([], [0.25], "rows and one or two accuracies of chance are needed, got 0 and 1"),
         ([{"features": "both"}], [0.25], "a row must have features, points, split, accuracy; one has no points"),
         (split_rows(), [1.5], "an accuracy of chance"),
     ],
