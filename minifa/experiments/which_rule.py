@@ -85,9 +85,11 @@ def measure(task: Task) -> Outcome:
     trainer = trainer_for(experiment, data)
     train_phases(experiment, data, trainer)
     last, history = final_row(experiment, trainer.history), trainer.history
-    facts = {"epochs": history[-1]["epoch"], "diverged": trainer.diverged, "history": history}
-    facts["seconds"] = sum(row.get("seconds", 0.0) for row in history)
-    return Outcome(task, {**{key: last[key] for key in SCORES if key in last}, **facts})
+    scores = {key: last[key] for key in SCORES if key in last}
+    scores.update({f"test_{key}": value for key, value in trainer.evaluate(data.test).items()})
+    seconds = sum(row.get("seconds", 0.0) for row in history)
+    facts = {"epochs": history[-1]["epoch"], "seconds": seconds, "diverged": trainer.diverged, "history": history}
+    return Outcome(task, {**scores, **facts})
 
 
 def left(results: Results, retry_failed: bool = False) -> list[Run]:
@@ -203,7 +205,7 @@ def splits(features: Features) -> dict[str, list[Split]]:
     for setting in features.sweep.varied:
         values = _places(features, setting)
         if setting != CASE and min(len(set(values[features.y == k])) for k in set(features.y)) > 1:
-            held_out = [values == value for value in range(values.max() + 1)]
+            held_out = [values == value for value in sorted(set(values))]
             folds = [(numpy.flatnonzero(~one), numpy.flatnonzero(one)) for one in held_out]
             found[f"unseen {setting.rpartition('.')[2]}"] = folds
     return found
