@@ -307,7 +307,7 @@ def _case(number: int, section: Settings, varied: Sequence[str], elsewhere: Sett
     settings = dict(section)
     name = problems.attempt(f"case {number}", _case_name, settings.pop("name", None), default=str(number))
     where, axes = f"case {name}", dict[str, Any]()
-    for key in settings.keys() & elsewhere.keys():
+    for key in sorted(settings.keys() & elsewhere.keys()):
         problems.add(f"{where}.{key}", "it is set for all runs, or in [over], as well: leave one of the two out")
     for key in varied:
         if key not in settings:
@@ -416,13 +416,14 @@ def _count(axes: Axes) -> int:
 
 def _grid(cases: Sequence[_Case]) -> Iterator[tuple[_Case, Settings]]:
     """Every combination of each case, seeds outermost."""
-    combinations = [
-        (case, dict(zip(case.axes, values, strict=True)))
-        for case in cases
-        for values in itertools.product(*case.axes.values())  # type: ignore[arg-type]
-    ]
-    seeds = list(dict.fromkeys(settings.get(SEED) for _, settings in combinations))
-    return iter(sorted(combinations, key=lambda one: seeds.index(one[1].get(SEED))))
+    numbered = []
+    for case in cases:
+        lists = {name: axis for name, axis in case.axes.items() if isinstance(axis, list)}  # in a grid, all of them
+        for chosen in itertools.product(*map(enumerate, lists.values())):
+            places = {name: place for name, (place, _) in zip(lists, chosen, strict=True)}
+            settings = {name: value for name, (_, value) in zip(lists, chosen, strict=True)}
+            numbered.append((places.get(SEED, 0), case, settings))
+    return ((case, settings) for _, case, settings in sorted(numbered, key=lambda one: one[0]))
 
 
 def _draw(axes: Axes, seed: int, number: int) -> Settings:
