@@ -32,7 +32,7 @@ def describe(command: argparse.ArgumentParser) -> None:
         "the method (see minifa/experiments/sweeps.py). "
         "Each finished run is a line in OUT/sweep.csv, and is not run again when the same command is given once more."
     )
-    command.add_argument("sweep", metavar="SWEEP.toml", help="a recipe with a section [over]")
+    command.add_argument("sweep", metavar="SWEEP.toml", help="a recipe with a section [over], or with [[case]]")
     command.add_argument("--out", help="folder of the table (default: runs/sweep-NAME); a run there is resumed")
     command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
     command.add_argument("--dry-run", action="store_true", help="check everything, print the runs, and run none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,13 @@ def test_runs_that_start_alike_are_below_chance_at_random_and_at_chance_at_unsee
     features = features_of(sweep, np.eye(6)[seeds] + 0.1)
     rows = {row["split"]: row["accuracy"] for row, _ in which_rule.classify(features) if row["features"] == "weights"}
     assert rows["75/25"] < 0.2 and rows["unseen seed"] == pytest.approx(1 / 3)
+
+
+def test_a_run_has_test_scores_also_if_examples_are_held_out():
+    experiment = replace(sweeps.parse(SWEEP).runs[0].experiment, validation=0.5)
+    result = which_rule.measure(study.Task(experiment)).result
+    assert {"test_loss", "validation_loss", "seconds", "diverged"} <= result.keys() and result["epochs"] == 2
+    assert [row["epoch"] for row in result["history"]] == [0, 1, 2] and "linear1.weight_norm" in result["history"][0]
 
 
 # --- sweeps with cases ------------------------------------------------------------------------------------------------
