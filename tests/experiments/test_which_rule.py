@@ -11,6 +11,7 @@ import pytest
 
 import minifa as mf
 from minifa import data
+from minifa.cli import pictures
 from minifa.cli.program import main
 from minifa.experiments import build, softmax_regression, study, sweep_results, sweeps, which_rule
 from minifa.experiments.recipes import RecipeError
@@ -258,13 +259,14 @@ def which(*arguments):
 
 
 @pytest.fixture
-def in_this_process(monkeypatch):
-    """Runs need no process of their own, whose start takes longer than they do."""
+def without_processes(monkeypatch):
+    """Without processes and pictures, which take longer than the runs."""
 
     def run_all(work, tasks, jobs, tick):
         yield from (study.attempt(work, task) for task in tasks)
 
     monkeypatch.setattr(study, "run_all", run_all)
+    monkeypatch.setattr(pictures, "draw", lambda *arguments: True)
 
 
 def kept(folder="out"):
@@ -280,7 +282,7 @@ def test_an_interrupted_command_is_resumed_to_the_same_bits(request, monkeypatch
     assert {path.name for path in Path("out").glob("*.png")} == {"accuracy.png", "confusion.png"}
     assert sum(int(cell) for row in lines_of("out/confusion.csv") for cell in list(row.values())[1:]) == 18
     which_rule.history_of(Path("out"), sweeps.parse(SWEEP).runs[0]).unlink()
-    request.getfixturevalue("in_this_process")  # the first time in worker processes, now in this one
+    request.getfixturevalue("without_processes")  # the first time in worker processes, now in this one
     table = Path("out/sweep.csv").read_text().splitlines(keepends=True)
     Path("out/sweep.csv").write_text("".join(table[:-4]))
     assert which() == 0
@@ -288,7 +290,7 @@ def test_an_interrupted_command_is_resumed_to_the_same_bits(request, monkeypatch
     assert kept() == whole
 
 
-def test_failed_runs_are_left_out_and_named(in_this_process, monkeypatch, capsys):
+def test_failed_runs_are_left_out_and_named(without_processes, monkeypatch, capsys):
     measure, failing = which_rule.measure, [0.5, 0.1]
 
     def failing_measure(task):
@@ -307,7 +309,7 @@ def test_failed_runs_are_left_out_and_named(in_this_process, monkeypatch, capsys
     assert "18 of 18 runs" in quiet and "to run" not in quiet
 
 
-def test_too_few_runs_of_a_case_are_refused(in_this_process, capsys):
+def test_too_few_runs_of_a_case_are_refused(without_processes, capsys):
     text = SWEEP.replace("[0, 1, 2]", "[0]").replace("[0.1, 0.2]", "[0.1]")
     assert main(["which-rule", write(text), "--jobs", "1"]) == 2
     assert "each case needs at least two finished runs to be told apart, 'fa' has 1" in capsys.readouterr().err
