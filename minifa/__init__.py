@@ -28,8 +28,8 @@ Overview:
 - **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
   `Trace` of `Moment`s.
 - **Comparison of rules:** `compare` returns a table and a figure. **Evaluation:** `evaluate`, `minifa.metrics`,
-  `minifa.target_metrics`, `minifa.kernel_metrics` (with `minifa.kernels`), the angles that chance gives in
-  `minifa.chance`, and learning curves that are known exactly in `minifa.theory`.
+  `minifa.target_metrics`, `minifa.kernel_metrics` (with `minifa.kernels`), `minifa.layer_statistics`, the angles that
+  chance gives in `minifa.chance`, and learning curves that are known exactly in `minifa.theory`.
 - **Files:** `Network.save` and `load` for a network and its rule, `load_run` for the folder of a run, `minifa.weights`
   for PyTorch's weights.
 - **Data:** `minifa.data`. **Figures:** `minifa.figures`.
@@ -51,6 +51,7 @@ from . import (
     data,
     kernel_metrics,
     kernels,
+    layer_statistics,
     metrics,
     models,
     optim,
@@ -158,6 +159,7 @@ __all__ = [
     "evaluate",
     "kernel_metrics",
     "kernels",
+    "layer_statistics",
     "load",
     "load_run",
     "metrics",

@@ -309,7 +309,7 @@ def add_early_stopping(command: argparse.ArgumentParser) -> None:
 
 
 def add_measurements(command: argparse.ArgumentParser) -> None:
-    """Add the options for measurements of targets and of kernels."""
+    """Add the options for measurements of targets, kernels and layers."""
     command.add_argument(
         "--targets",
         action="store_true",
@@ -323,6 +323,13 @@ def add_measurements(command: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="measure after every epoch how much the activities of each layer depend on the inputs and on the labels: "
         "nHSIC and CKA, on 512 examples",
+    )
+    command.add_argument(
+        "--statistics",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="measure after every epoch mean, variance, kurtosis and other statistics of the weights and activities of "
+        "each hidden layer, for history.csv",
     )
 
 

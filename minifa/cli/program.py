@@ -37,6 +37,7 @@ from . import (
     sweep,
     train,
     tune,
+    which_rule,
 )
 from .exit_codes import FAILED, OK, WRONG_USE
 from .options import count
@@ -183,6 +184,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {  # module with `describe` and `r
     "reproduce": (reproduce, "reproduce a published table, beside the published numbers"),
     "tune": (tune, "search the learning rate of every rule, on held-out examples"),
     "sweep": (sweep, "one recipe under many settings, a line of a table for each run"),
+    "which-rule": (which_rule, "train under several rules, and predict the rule from statistics of the layers"),
     "step": (step, "walk through one training step, moment by moment, under any rule"),
     "explore": (explore, "write a page on which a step and a short training run can be walked through"),
     "figures": (figures, "draw all pictures of a finished run into its folder"),

@@ -32,7 +32,7 @@ def describe(command: argparse.ArgumentParser) -> None:
         "the method (see minifa/experiments/sweeps.py). "
         "Each finished run is a line in OUT/sweep.csv, and is not run again when the same command is given once more."
     )
-    command.add_argument("sweep", metavar="SWEEP.toml", help="a recipe with a section [over]")
+    command.add_argument("sweep", metavar="SWEEP.toml", help="a recipe with a section [over], or with [[case]]")
     command.add_argument("--out", help="folder of the table (default: runs/sweep-NAME); a run there is resumed")
     command.add_argument("--jobs", type=at_least_one, help="runs at the same time (default: one per core)")
     command.add_argument("--dry-run", action="store_true", help="check everything, print the runs, and run none")
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
             print_stderr(f"note: {note}")
         left = results.left(options.retry_failed)
         if not options.quiet:
-            print(wrap(f"{_describe(sweep)}; {len(left)} to run, the table is {results.path}"), flush=True)
+            print(wrap(f"{describe_sweep(sweep)}; {len(left)} to run, the table is {results.path}"), flush=True)
         run_folders = make_folder(folder.resolve() / "runs") if options.keep_runs else None
         tasks = [sweep_results.task_of(one, run_folders and run_folders / one.id, contents) for one in left]
         if options.dask:
@@ -93,7 +93,8 @@ def _for_workers(task: Task) -> Task:
     return replace(task, experiment=whole, contents=renamed(task.contents, task.experiment, whole))
 
 
-def _describe(sweep: Sweep) -> str:
+def describe_sweep(sweep: Sweep) -> str:
+    """A sweep in one line: its number of runs, and over what."""
     values = {name: len({str(run.settings[name]) for run in sweep.runs}) for name in sweep.varied}
     repeated = f" ({sweep.repeated} more drew what others had drawn)" if sweep.repeated else ""
     over = ", ".join(f"{name} ({count})" for name, count in values.items())
@@ -106,7 +107,7 @@ def _print_plan(sweep: Sweep, folder: Path, contents: Mapping[str, str]) -> int:
     for one in sweep.runs:
         state = "to run" if one.id not in lines else "failed" if lines[one.id]["error"] else "finished"
         rows.append((str(one.number), one.id, *map(recipes.write_value, one.settings.values()), state))
-    print(f"{table(rows, right_from=len(rows[0]))}\n\n{wrap(_describe(sweep))}; none was run")
+    print(f"{table(rows, right_from=len(rows[0]))}\n\n{wrap(describe_sweep(sweep))}; none was run")
     return OK
 
 
@@ -117,13 +118,19 @@ def _report(results: Results, notes: Sequence[str], stop: KeyboardInterrupt | No
         write_atomic(results.path.with_name("summary.txt"), text + "\n")
         print(f"\n{wrap(text)}\n")
     pictures.write_page(results.path.parent)
-    failed = [line for line in lines if line["error"]]
-    for line in failed[:ERRORS]:
-        print_stderr(f"run {line['run']}: {line['error']}")
-    if len(failed) > ERRORS:
-        print_stderr(f"and {len(failed) - ERRORS} more: see {results.path}")
+    failed = print_errors(results)
     if stop is not None:
         print_stderr(f"interrupted, {len(lines)} of {len(runs)} runs are in the table. The same command resumes")
         return exit_code(stop)
     print(f"written to {results.path.parent}")
     return FAILED if failed else OK
+
+
+def print_errors(results: Results) -> int:
+    """Print why runs failed, on standard error. Returns the number of failed runs."""
+    failed = [line for line in results.of_sweep() if line["error"]]
+    for line in failed[:ERRORS]:
+        print_stderr(f"run {line['run']}: {line['error']}")
+    if len(failed) > ERRORS:
+        print_stderr(f"and {len(failed) - ERRORS} more: see {results.path}")
+    return len(failed)

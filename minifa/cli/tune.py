@@ -27,7 +27,7 @@ from .progress import follow
 
 COLUMNS = ("rule", "lr", "seed", "score", "diverged", "error")
 # Fields of an experiment that the search sets, or that have no effect on it.
-OWN = ("rule", "lr", "seed", "validation", "alignment", "targets", "kernels", "data_dir")
+OWN = ("rule", "lr", "seed", "validation", "alignment", "targets", "kernels", "statistics", "data_dir")
 
 
 def describe(command: argparse.ArgumentParser) -> None:

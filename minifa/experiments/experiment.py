@@ -28,7 +28,16 @@ from ..rules.base import Rule
 from ..storage import csv_files
 from ..storage.atomic import expanded
 from ..text import one_line
-from ..training import Callback, EarlyStopping, ProgressBar, RecordAlignment, RecordKernels, RecordTargets, Trainer
+from ..training import (
+    Callback,
+    EarlyStopping,
+    ProgressBar,
+    RecordAlignment,
+    RecordKernels,
+    RecordStatistics,
+    RecordTargets,
+    Trainer,
+)
 from ..training.history import Row, best_row
 from ..training.phases import check_name
 from ..validation import as_python_number, check_bool, check_int, check_mapping, check_type, format_shape
@@ -37,10 +46,12 @@ AN_EXPERIMENT = "the experiment must be a minifa.experiments.Experiment"
 A_DATASET = "data must be a minifa.data.Dataset, as returned by minifa.data.load"
 UNTUNED_RATE = 0.01
 MOST_SEEDS = 10_000  # per rule or row: the list of all runs is built before the first one starts
-MEASURED_ON = 256  # training examples on which alignment and targets are measured after every epoch
+MEASURED_ON = 256  # examples on which alignment, targets and statistics are measured after every epoch
 DATA_OPTIONS = ("scale", "channels", "regression", "label", "reconstruct")
 # Fields that run folders of earlier versions do not have.
-LATER = frozenset({"data_options", "weights_names", "drop_last", "patience", "targets", "kernels", "phases"})
+LATER = frozenset(
+    {"data_options", "weights_names", "drop_last", "patience", "targets", "kernels", "statistics", "phases"}
+)
 # Fields that a phase may change.
 OF_PHASES = (
     *("rule", "loss", "optimizer", "optimizer_options", "lr", "weight_decay", "schedule", "freeze", "augmentation"),
@@ -116,6 +127,8 @@ class Experiment(KnownOptions):
             Gauss-Newton (see `minifa.training.RecordTargets`); a measurement takes n_out backward passes.
         kernels: whether the dependence of every hidden layer on inputs and labels is measured after every epoch (see
             `minifa.training.RecordKernels`).
+        statistics: whether statistics of the weights and activities of every hidden layer are measured after every
+            epoch, on 256 test examples (see `minifa.training.RecordStatistics`).
         phases: phases of the training, one after the other, each a mapping with its ``name``, its ``epochs``, and the
             fields that it changes: rule, loss, optimizer, optimizer_options, lr, weight_decay, schedule, freeze,
             augmentation, batch_size, drop_last, patience. Other fields are those of the experiment. See
@@ -161,6 +174,7 @@ class Experiment(KnownOptions):
     patience: int | None = None
     targets: bool = False
     kernels: bool = False
+    statistics: bool = False
     phases: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
@@ -484,6 +498,8 @@ def trainer_for(experiment: Experiment, data: Dataset, progress: bool = False) -
         callbacks.append(RecordTargets(data.train.head(MEASURED_ON)))
     if experiment.kernels:
         callbacks.append(RecordKernels(data.train))
+    if experiment.statistics:
+        callbacks.append(RecordStatistics(data.test.head(MEASURED_ON)))
     if check_bool(progress, "progress"):
         callbacks.append(ProgressBar(phase or experiment.rule))
     schedule, augmentation = schedules.make(stage.schedule), augmentation_of(stage)

@@ -7,7 +7,7 @@ Nothing in a recipe is executed. Its entries correspond to the fields of `minifa
     [data]       name, folder, augmentation, validation, reconstruct; for a file scale, channels, regression, label
     [model]      name, weights, weights_names, freeze, and the options of the model
     [optimizer]  name, lr, weight_decay, schedule, and the options of the optimizer
-    [training]   loss, epochs, patience, batch_size, drop_last, seed, alignment, targets, kernels
+    [training]   loss, epochs, patience, batch_size, drop_last, seed, alignment, targets, kernels, statistics
     [[phase]]    name, epochs, and the settings that change in this phase
 
 A recipe with several sections [[phase]] trains one network in phases, in their order. Settings outside them hold in all
@@ -35,8 +35,9 @@ run on. Early stopping (``patience``) ends its phase only, and the next one begi
 phase is named after it: ``--set phase.read-out.optimizer.lr=0.01``, and likewise in the rows of a table and in [over].
 
 A table (see `minifa.experiments.reproduce`) has a section [table] and one [[row]] per row; a sweep (see
-`minifa.experiments.sweeps`) has sections [sweep] and [over]. Paths are relative to the working directory. A setting has
-the same name, such as ``"optimizer.lr"``, in files, in ``--set optimizer.lr=0.01`` and in the rows of a table.
+`minifa.experiments.sweeps`) has sections [sweep], [over] and [[case]]. Paths are relative to the working directory. A
+setting has the same name, such as ``"optimizer.lr"``, in files, in ``--set optimizer.lr=0.01`` and in the rows of a
+table.
 
 >>> from minifa.experiments import recipes
 >>> recipe = recipes.parse('rule = "fa"\\n[data]\\nname = "xor"\\n[model]\\nname = "tiny"')
@@ -195,6 +196,7 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "training.alignment": ("alignment", schema.boolean),
     "training.targets": ("targets", schema.boolean),
     "training.kernels": ("kernels", schema.boolean),
+    "training.statistics": ("statistics", schema.boolean),
 }
 PHASE_SETTINGS = {  # of a section [[phase]]; "epochs" and "carry" are entries without a section, as the name
     "epochs": SETTINGS["training.epochs"],
@@ -236,17 +238,18 @@ def read(name_or_path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     return parse(read_text(place), changes, place.stem, f"'{place}'")
 
 
-def find(name_or_path: str | Path) -> Path:
+def find(name_or_path: str | Path, known: Mapping[str, Path] | None = None) -> Path:
     """The path of a recipe's file.
 
     Args:
-        name_or_path: a name of `shipped`, or the path of a .toml file.
+        name_or_path: a known name, or the path of a .toml file.
+        known: the paths of the known recipes; None: those of `shipped`.
 
     Raises:
         ValueError: neither a known name nor the path of a .toml file.
         FileNotFoundError: the file does not exist.
     """
-    known, place = shipped(), expanded(name_or_path)
+    known, place = shipped() if known is None else known, expanded(name_or_path)
     if place.suffix != ".toml":
         if str(name_or_path) not in known:
             raise ValueError(unknown(known, str(name_or_path), "recipe") + ", or the path of a .toml file")
@@ -287,7 +290,7 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "recipe", place: s
     problems = Problems()
     words, settings, parts = take_apart(text, changes, place, problems)
     experiment = experiment_of(settings, problems)
-    if parts.keys() & {"over", "sweep"}:
+    if parts.keys() & {"over", "sweep", "case"}:
         problems.add("over", "a recipe with this section is a sweep: minifa sweep runs it")
     changed = {change.partition("=")[0].strip() for change in changes}
     table, rows = _table(parts.get("table"), parts.get("row", []), settings, changed, problems)
@@ -315,7 +318,7 @@ def take_apart(
         tree = _read_toml(check_str(text, "a recipe"))
     except ValueError as error:
         raise RecipeError(place, [f"it is not written in TOML: {error}"]) from error
-    parts: Settings = {key: tree.pop(key) for key in ("table", "row", "sweep", "over") if key in tree}
+    parts: Settings = {key: tree.pop(key) for key in ("table", "row", "sweep", "over", "case") if key in tree}
     words = {key: problems.attempt(key, schema.string, tree.pop(key), "") for key in WORDS if key in tree}
     phases = _flat_phases(tree.pop("phase", []), problems)
     return words, {**_flat(tree), **phases, **_changes(changes, problems)}, parts
@@ -635,7 +638,7 @@ def of_each_kind(experiments_: Sequence[Experiment]) -> list[Experiment]:
     for experiment in experiments_:
         size = experiment.batch_size if experiment.drop_last else 1
         alike = replace(experiment, seed=0, lr=0.01, epochs=1, batch_size=size, schedule="constant")
-        alike = replace(alike, alignment=False, targets=False, kernels=False)
+        alike = replace(alike, alignment=False, targets=False, kernels=False, statistics=False)
         kinds.setdefault(repr(alike), experiment)
     return list(kinds.values())
 

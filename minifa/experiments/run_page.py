@@ -26,11 +26,12 @@ from ..training.phases import starts_of
 PAGE = "index.html"
 FILES = (
     "config.json", "history.csv", "runs.csv", "result.json", "table.txt", "table.csv", "targets.csv", "curves.csv",
-    "sweep.csv", "rates.csv", "trials.csv", "log.jsonl", "network.npz", "last.ckpt", "best.ckpt",
+    "sweep.csv", "rates.csv", "trials.csv", "accuracy.csv", "confusion.csv", "features.csv",
+    "log.jsonl", "network.npz", "last.ckpt", "best.ckpt",
 )  # fmt: skip
 FIRST = (
     "training", "reconstructions", "unit-weights", "comparison", "curves", "survey", "learning", "alignment",
-    "targets", "dependence", "information", "similarities", "network", "deltas", "angles",
+    "targets", "dependence", "information", "accuracy", "confusion", "similarities", "network", "deltas", "angles",
 )  # fmt: skip
 PICTURES = (".png", ".svg")
 ANGLES = {"weight_angle": "angle of W and B", "true_angle": "angle of error and bp's error", "norm_ratio": "|B| / |W|"}

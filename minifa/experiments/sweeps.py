@@ -1,5 +1,4 @@
 """Sweeps: one recipe under many settings, as a grid of all combinations or a random search.
-from .experiment import Experiment
 
 A sweep is a recipe (see `minifa.experiments.recipes`) with a section [over] that lists the varied settings and, for a
 random search, a section [sweep]:
@@ -14,6 +13,16 @@ random search, a section [sweep]:
     "optimizer.lr" = { low = 1e-4, high = 0.1, log = true }     random: a range; whole = true draws ints
     "training.seed" = [0, 1, 2]
 
+Settings that change together are a case, with a name; a grid has every case with every combination of [over]. Within a
+case, a list has the values of a setting that varies; all cases give the settings that vary in one of them:
+
+    [[case]]
+    name = "bp-adam"
+    optimizer.name = "adam"
+    optimizer.lr = [1e-3, 3e-3]
+
+`minifa which-rule` also counts the cases named in ``merged = ["fa", "dfa"]``, an entry of [sweep], as one class.
+
 The runs of a grid are numbered with seeds outermost, so that an interrupted sweep has all settings. Draws are keyed by
 the seed of the sweep, the setting and the number of the run: run 7 of 10 is the same as run 7 of 1,000.
 
@@ -21,24 +30,29 @@ the seed of the sweep, the setting and the number of the run: run 7 of 10 is the
 >>> over = '[over]\\n"rule" = ["bp", "fa"]\\n"training.seed" = [0, 1]'
 >>> [(run.number, *run.settings.values()) for run in sweeps.parse(over).runs]
 [(0, 'bp', 0), (1, 'fa', 0), (2, 'bp', 1), (3, 'fa', 1)]
+>>> cases = '[[case]]\\nname = "slow"\\noptimizer.lr = 0.1\\n[[case]]\\nname = "fast"\\noptimizer.lr = 0.5'
+>>> [(run.settings, run.experiment.lr) for run in sweeps.parse(cases).runs]
+[({'case': 'slow'}, 0.1), ({'case': 'fast'}, 0.5)]
 """
 
 from __future__ import annotations
 
-__all__ = ["Range", "Run", "Sweep", "parse", "read"]
+__all__ = ["Range", "Run", "Sweep", "parse", "read", "shipped"]
 
 import hashlib
 import itertools
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy
 
+from ..registry import unknown
 from ..rng import generator
 from ..validation import check_bool, check_float, check_str
 from . import recipes, resume, schema
@@ -47,7 +61,7 @@ from .recipes import RecipeError, Settings
 from .schema import Problems
 
 METHODS = ("grid", "random")
-SEED = "training.seed"
+SEED, CASE = "training.seed", "case"
 LARGEST = 100_000  # maximum number of runs of a sweep
 COUNTED = 10**12  # larger counts are not printed exactly: with many settings they have thousands of digits
 BUILT = 1_000  # maximum number of networks that are built for validation
@@ -117,7 +131,7 @@ class Run:
         number: its position in the sweep.
         id: hash of its experiment without the folder of the data; unlike the number, it does not change when runs are
             added to the sweep.
-        settings: values of the varied settings, by name.
+        settings: values of the varied settings, by name; with cases, ``"case"`` has the name of its case.
         experiment: its experiment.
     """
 
@@ -136,9 +150,11 @@ class Sweep:
         place: name of the file in error messages.
         title, note: descriptive text; may be empty.
         base: settings shared by all runs, by name.
-        varied: names of the varied settings.
+        varied: names of the varied settings; with cases, "case" is the first one.
         runs: the runs in the order of their numbers, without duplicate experiments.
         repeated: number of draws that repeated an earlier experiment.
+        cases: names of the cases, in order; may be empty.
+        merged: names of the cases that `minifa which-rule` also counts as one class; may be empty.
     """
 
     name: str
@@ -149,23 +165,49 @@ class Sweep:
     varied: tuple[str, ...]
     runs: tuple[Run, ...]
     repeated: int
+    cases: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Case:
+    """Settings that change together: those of all its runs, and those that it varies. Without cases, a sweep is one
+    without a name."""
+
+    name: str | None
+    fixed: Settings
+    axes: Axes
+
+    def label(self) -> Settings:
+        return {} if self.name is None else {CASE: self.name}
 
 
 # Reading
+
+
+def shipped() -> dict[str, Path]:
+    """The paths of the sweeps that ship with minifa, by name.
+
+    >>> from minifa.experiments import sweeps
+    >>> list(sweeps.shipped())
+    ['which_rule']
+    """
+    return {path.stem: path for path in sorted(Path(__file__).with_name("recipes").glob("sweeps/*.toml"))}
 
 
 def read(path: str | Path, changes: Sequence[str] = ()) -> Sweep:
     """Read a sweep from a file.
 
     Args:
-        path: path of a .toml file.
+        path: a name of `shipped`, or the path of a .toml file.
         changes: settings that override the shared ones, such as ``"training.epochs=3"``.
 
     Raises:
+        ValueError: neither a known name nor the path of a .toml file.
         FileNotFoundError: the file does not exist.
         RecipeError: the sweep is invalid; the message lists all problems.
     """
-    place = recipes.find(path)
+    place = recipes.find(path, shipped())
     return parse(recipes.read_text(place), changes, place.stem, f"'{place}'")
 
 
@@ -194,23 +236,25 @@ def parse(text: str, changes: Sequence[str] = (), name: str = "sweep", place: st
     if "table" in parts or "row" in parts:
         problems.add("table", "a file has a table or a sweep, not both")
     how = _how(parts.get("sweep", {}), problems)
-    axes = _axes(parts.get("over", {}), base, how["method"], problems)
-    drawn = list(_settings(axes, how, problems))
-    experiments = [recipes.experiment_of({**base, **varied}, problems) for varied in drawn]
+    cases = _cases(parts, base, how, problems)
+    drawn = list(_settings(cases, how, problems))
+    experiments = [recipes.experiment_of({**base, **case.fixed, **varied}, problems) for case, varied in drawn]
     if problems:
         raise RecipeError(place, problems)
     runs: dict[str, Run] = {}
-    for number, (varied, experiment) in enumerate(zip(drawn, experiments, strict=True)):
-        run = Run(number, identify(experiment), varied, experiment)
+    for number, ((case, varied), experiment) in enumerate(zip(drawn, experiments, strict=True)):
+        run = Run(number, identify(experiment), {**case.label(), **varied}, experiment)
         runs.setdefault(run.id, run)
     repeated = len(drawn) - len(runs)
     about = words.get("title", ""), words.get("note", "")
-    return Sweep(name, place, *about, base, tuple(axes), tuple(runs.values()), repeated)
+    varied_names = (*cases[0].label(), *cases[0].axes)
+    names = tuple(case.name for case in cases if case.name is not None)
+    return Sweep(name, place, *about, base, varied_names, tuple(runs.values()), repeated, names, tuple(how["merged"]))
 
 
 def _how(section: Any, problems: Problems) -> Settings:
     """The settings of [sweep], with defaults."""
-    how: Settings = {"method": "grid", "runs": None, "seed": 0}
+    how: Settings = {"method": "grid", "runs": None, "seed": 0, "merged": ()}
     if not isinstance(section, dict):
         problems.add("sweep", f"a section [sweep] is expected, got {section!r}")
         return how
@@ -218,6 +262,7 @@ def _how(section: Any, problems: Problems) -> Settings:
         "method": schema.choice(METHODS, "method"),
         "runs": schema.integer(1),
         "seed": schema.integer(0),
+        "merged": _names,
     }
     values = problems.entries("sweep", section, checks)
     how.update(values)
@@ -229,9 +274,61 @@ def _how(section: Any, problems: Problems) -> Settings:
     return how
 
 
-def _axes(section: Any, base: Settings, method: str, problems: Problems) -> Axes:
+def _names(value: Any) -> list[str]:
+    if not isinstance(value, list) or len(value) < 2 or not all(isinstance(one, str) for one in value):
+        raise ValueError(f'names of at least two cases are expected, ["fa", "dfa"], got {value!r}')
+    return value
+
+
+def _cases(parts: Mapping[str, Any], base: Settings, how: Settings, problems: Problems) -> list[_Case]:
+    """The cases of a sweep, each with all varied settings, those of [over] included."""
+    sections = parts.get("case", [])
+    if not isinstance(sections, list) or not all(isinstance(section, dict) for section in sections):
+        problems.add("case", "each case is a section [[case]], with two brackets on each side")
+        sections = []
+    over = _axes(parts.get("over", {}), base, how["method"], problems, is_needed=not sections)
+    if sections and how["method"] != "grid":
+        problems.add("case", 'it goes with method = "grid", the default')
+    flat = [_by_name(section) for section in sections]
+    varied = list(dict.fromkeys(name for one in flat for name, value in one.items() if isinstance(value, list)))
+    cases = [_case(number, section, varied, {**base, **over}, problems) for number, section in enumerate(flat, start=1)]
+    names = [case.name for case in cases]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            problems.add("case", f"{names.count(name)} cases are called {name!r}")
+    for name in how["merged"] or ():
+        if name not in names:
+            problems.add("sweep.merged", unknown([str(one) for one in names], name, "case"))
+    return [replace(case, axes={**case.axes, **over}) for case in cases] or [_Case(None, {}, over)]
+
+
+def _case(number: int, section: Settings, varied: Sequence[str], elsewhere: Settings, problems: Problems) -> _Case:
+    """A case with the settings that vary in it or in another one; ``elsewhere`` has those of all runs and of [over]."""
+    settings = dict(section)
+    name = problems.attempt(f"case {number}", _case_name, settings.pop("name", None), default=str(number))
+    where, axes = f"case {name}", dict[str, Any]()
+    for key in sorted(settings.keys() & elsewhere.keys()):
+        problems.add(f"{where}.{key}", "it is set for all runs, or in [over], as well: leave one of the two out")
+    for key in varied:
+        if key not in settings:
+            problems.add(where, f"it has no {key}, which varies in another case")
+            continue
+        value = settings.pop(key)
+        values = problems.attempt(f"{where}.{key}", _values, value if isinstance(value, list) else [value])
+        if values is not None:
+            axes[key] = values
+    return _Case(name, settings, axes)
+
+
+def _case_name(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[\w.:=, -]+", value):
+        raise ValueError(f"a name of letters, digits and -_.:=, is expected, as name = 'bp', got {value!r}")
+    return value
+
+
+def _axes(section: Any, base: Settings, method: str, problems: Problems, is_needed: bool) -> Axes:
     """The valid settings of [over], with their values or ranges."""
-    if not isinstance(section, dict) or not section:
+    if not isinstance(section, dict) or (is_needed and not section):
         problems.add("over", 'it varies nothing: a section [over] is expected, with "rule" = ["bp", "fa"] say')
         return {}
     axes: dict[str, list[Any] | Range] = {}
@@ -297,24 +394,36 @@ def _range(where: str, entries: Settings, problems: Problems) -> Range | None:
 # The runs
 
 
-def _settings(axes: Axes, how: Settings, problems: Problems) -> Iterator[Settings]:
-    """The varied settings of every run, in order. If there are problems or too many runs, only as many as are needed to
-    validate every value once."""
+def _settings(cases: Sequence[_Case], how: Settings, problems: Problems) -> Iterator[tuple[_Case, Settings]]:
+    """The case and the varied settings of every run, in order. If there are problems or too many runs, only as many as
+    are needed to validate every value once."""
     grid = how["method"] == "grid"
-    count = math.prod(len(axis) for axis in axes.values() if isinstance(axis, list)) if grid else how["runs"] or 0
+    count = sum(_count(case.axes) for case in cases) if grid else how["runs"] or 0
     if count > LARGEST:
         number = f"{count:,}" if count < COUNTED else f"over {COUNTED:,}"
         problems.add("over" if grid else "sweep.runs", f"{number} runs are more than the {LARGEST:,} of a sweep")
     if problems:
-        return _every_value_once(axes)
-    return _grid(axes) if grid else (_draw(axes, how["seed"], number) for number in range(count))
+        return ((case, settings) for case in cases for settings in _every_value_once(case.axes))
+    if grid:
+        return _grid(cases)
+    (case,) = cases
+    return ((case, _draw(case.axes, how["seed"], number)) for number in range(count))
 
 
-def _grid(axes: Axes) -> Iterator[Settings]:
-    outermost_first = sorted(axes, key=lambda name: name != SEED)
-    for values in itertools.product(*(axes[name] for name in outermost_first)):  # type: ignore[arg-type]
-        chosen = dict(zip(outermost_first, values, strict=True))
-        yield {name: chosen[name] for name in axes}
+def _count(axes: Axes) -> int:
+    return math.prod(len(axis) for axis in axes.values() if isinstance(axis, list))
+
+
+def _grid(cases: Sequence[_Case]) -> Iterator[tuple[_Case, Settings]]:
+    """Every combination of each case, seeds outermost."""
+    numbered = []
+    for case in cases:
+        lists = {name: axis for name, axis in case.axes.items() if isinstance(axis, list)}  # in a grid, all of them
+        for chosen in itertools.product(*map(enumerate, lists.values())):
+            places = {name: place for name, (place, _) in zip(lists, chosen, strict=True)}
+            settings = {name: value for name, (_, value) in zip(lists, chosen, strict=True)}
+            numbered.append((places.get(SEED, 0), case, settings))
+    return ((case, settings) for _, case, settings in sorted(numbered, key=lambda one: one[0]))
 
 
 def _draw(axes: Axes, seed: int, number: int) -> Settings:

@@ -73,7 +73,7 @@ def search(
 
     Args:
         base: the experiment to tune; the search sets its rule, learning rate, seed and validation, and
-            turns the measurements of alignment, targets and kernels off.
+            turns the measurements (alignment, targets, kernels, statistics) off.
         rules: descriptions of rules.
         trials: trials of an interrupted search, which are not run again.
         jobs: processes, as for `minifa.experiments.run_many`.
@@ -135,7 +135,7 @@ def run_of(base: Experiment, rule: str, k: int, seed: int) -> Experiment:
     """The run of a search with this rule, exponent of the rate and seed."""
     # Without early stopping, under which the score is measured on the test set.
     searched = replace(base, rule=rule, lr=rate(k), seed=seed, validation=HELD_OUT, patience=None)
-    return replace(searched, alignment=False, targets=False, kernels=False)
+    return replace(searched, alignment=False, targets=False, kernels=False, statistics=False)
 
 
 def by_exponent(rule: str, trials: Sequence[Trial]) -> dict[int, list[Trial]]:

@@ -33,7 +33,7 @@ if "matplotlib" not in sys.modules:
 
 # ruff: noqa: E402
 from .autoencoders import reconstructions, unit_weights
-from .classes import confusion
+from .classes import confusion, split_accuracies
 from .convolution import im2col
 from .curves import (
     alignment_curves,
@@ -81,6 +81,7 @@ __all__ = [
     "signs",
     "similarities",
     "snapshots",
+    "split_accuracies",
     "survey",
     "target_curves",
     "training_curves",

@@ -9,6 +9,7 @@ __all__ = [
     "ProgressBar",
     "RecordAlignment",
     "RecordKernels",
+    "RecordStatistics",
     "RecordTargets",
     "Trainer",
     "train",
@@ -22,7 +23,7 @@ from ..network import Network
 from ..optim import Optimizer
 from ..rules.base import Rule
 from ..validation import check_bool
-from .callbacks import EarlyStopping, ProgressBar, RecordAlignment, RecordKernels, RecordTargets
+from .callbacks import EarlyStopping, ProgressBar, RecordAlignment, RecordKernels, RecordStatistics, RecordTargets
 from .history import History
 from .trainer import Callback, Trainer
 

@@ -1,9 +1,9 @@
-"""Callbacks that come with minifa: early stopping, a progress bar, and measurements of feedback, targets and
-kernels."""
+"""Callbacks that come with minifa: early stopping, a progress bar, and measurements of feedback, targets,
+kernels and layers."""
 
 from __future__ import annotations
 
-__all__ = ["EarlyStopping", "ProgressBar", "RecordAlignment", "RecordKernels", "RecordTargets"]
+__all__ = ["EarlyStopping", "ProgressBar", "RecordAlignment", "RecordKernels", "RecordStatistics", "RecordTargets"]
 
 import math
 import time
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy
 
-from .. import backend, kernel_metrics, metrics, target_metrics
+from .. import backend, kernel_metrics, layer_statistics, metrics, target_metrics
 from ..backend import Array
 from ..console import bar
 from ..data.augment import for_evaluation
@@ -321,3 +321,15 @@ class RecordKernels(_RecordLayers):
 
     def _measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
         return kernel_metrics.dependence(trainer.net, x, self.examples.y, trainer.loss, self.sigma)
+
+
+class RecordStatistics(_RecordLayers):
+    """Adds statistics of the weights and activities of each hidden layer to every row: ``<layer>.weight_mean``,
+    ``<layer>.activity_mean`` and so on (see `minifa.layer_statistics`). Values that are not defined have no entry.
+
+    Args:
+        examples: the batch whose activities are measured, the same in every epoch. Its targets are not used.
+    """
+
+    def _measure(self, trainer: Trainer, x: Array) -> Mapping[str, Mapping[str, float | None]]:
+        return layer_statistics.hidden_statistics(trainer.net, x)

@@ -184,7 +184,7 @@ def wrong_options(texts, here):
 @pytest.mark.parametrize("name", program.COMMANDS)
 def test_messages_of_a_command_name_options_that_it_has(name):
     shared = ("descriptions", "pictures") if name in ("train", "compare", "tune") else ()
-    for found in (texts(CLI / f"{file}.py") for file in (name, *shared)):
+    for found in (texts(CLI / f"{file.replace('-', '_')}.py") for file in (name, *shared)):
         assert not [*wrong_options(found, options_of(name))]
 
 

@@ -1108,6 +1108,43 @@ def test_the_pictures_of_an_autoencoder_say_how_good_it_is():
             call()
 
 
+def split_rows():
+    sets = ("weights", "all"), ("both", "all"), ("both", "first and last")
+    values = iter(0.5 + 0.3 * waves(12))
+    return [
+        {
+            "features": kind, "points": points, "split": split, "sd": 0.1, "merged_sd": 0.1,
+            "accuracy": next(values), "merged_accuracy": next(values),
+        }
+        for kind, points in sets
+        for split in ("75/25", "unseen seed")
+    ]  # fmt: skip
+
+
+def test_split_accuracies_have_a_panel_for_all_and_one_for_merged_classes():
+    rows = split_rows()
+    figure = figures.split_accuracies(rows, [0.25, 0.5], "which rule")
+    assert len(figure.axes) == 2 and "both, first and last points" in words(figure) and "unseen seed" in words(figure)
+    for axes, key, chance in zip(figure.axes, ("accuracy", "merged_accuracy"), (0.25, 0.5), strict=True):
+        lines = {line.get_label(): line.get_xdata() for line in axes.get_lines()}
+        assert list(lines["weights"]) == [row[key] for row in rows if row["features"] == "weights"]
+        assert list(lines["chance"]) == [chance, chance]
+    assert len(figures.split_accuracies(rows, [0.25]).axes) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "chances", "sentence"),
+    [
+        ([], [0.25], "rows and one or two accuracies of chance are needed, got 0 and 1"),
+        ([{"features": "both"}], [0.25], "a row must have features, points, split, accuracy; one has no points"),
+        (split_rows(), [1.5], "an accuracy of chance"),
+    ],
+)
+def test_rows_without_accuracies_are_refused(rows, chances, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        figures.split_accuracies(rows, chances)
+
+
 # --- golden images ----------------------------------------------------------------------------------------------------
 
 
@@ -1224,6 +1261,7 @@ PICTURES = {
     "kernels-row": (CELLS, lambda dark: figures.kernels(waves(3, 3, 1, 6), dark=dark)),
     "signs": (CELLS, lambda dark: figures.signs(waves(7, 12), waves(7, 12, shift=1).round(1), dark=dark)),
     "confusion": (CELLS, lambda dark: figures.confusion(COUNTS, ["cat", "dog", "emu"], dark=dark)),
+    "splits": (LINES, lambda dark: figures.split_accuracies(split_rows(), [0.25, 0.5], dark=dark)),
     "deltas": (CELLS, lambda dark: figures.deltas(*errors_of("fa"), dark=dark)),
     "histogram": (LINES, lambda dark: figures.angle_histogram(*errors_of("usf", n=64), dark=dark)),
     "learning": (LINES, lambda dark: figures.learning_curves(curves(), dark=dark)),

@@ -283,7 +283,7 @@ def unfit() -> list[str]:
 BASES = (
     *(mf.Layer, mf.Weighted, Rule, optim.Optimizer, losses.Loss, mf.Pass, mf.Trace, mf.Moment, mf.data.Dataset),
     *(training.Callback, training.ProgressBar, training.RecordAlignment, training.RecordTargets),
-    *(training.RecordKernels, training.History, mf.kernels.Kernel),
+    *(training.RecordKernels, training.RecordStatistics, training.History, mf.kernels.Kernel),
 )
 
 

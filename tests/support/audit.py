@@ -160,6 +160,7 @@ class Objects(Arrays):
 
 
 OWN = "from minifa.schedules import SCHEDULES\nSCHEDULES['own'] = SCHEDULES['constant']"
+SPLIT = {"features": "both", "points": "all", "split": "75/25"}
 IDX = bytes([0, 0, 8, 1, 0, 0, 0, 2, 1, 2])
 
 
@@ -314,6 +315,8 @@ GIVEN: dict[str, Give] = {
     "metrics.confusion.y": lambda w: [0, 1],
     "metrics.confusion.predicted": lambda w: [0, 0],
     "figures.classes.confusion.matrix": lambda w: np.ones((2, 2), int),
+    "figures.classes.split_accuracies.rows": lambda w: [{**SPLIT, "accuracy": 0.7, "sd": None}],
+    "figures.classes.split_accuracies.chances": lambda w: [0.25],
     "experiments.tables.confusion_table.matrix": lambda w: np.ones((2, 2), int),
     "experiments.opened_runs.load_run.folder": Objects.run,
     "saved_networks.load.path": lambda w: w.file("net.npz", lambda path: w.net.save(path, w.rule)),
