@@ -23,13 +23,17 @@ from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .local import Local
 from .local_difference_reconstruction import LDRL
 from .mdfa import MDFA
+from .pal import PAL
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
 from .perturbed_feedback import PerturbedFeedback
 from .predictive_coding import PC, ZIL
 from .product import Product
+from .rdd import RDD
+from .sal import SAL
 from .sign_concordant import BRSF, FRSF, USF
 from .stale import Stale
+from .stdwi import STDWI
 from .synthetic import Synthetic
 from .weight_mirror import WeightMirror
 
@@ -46,6 +50,10 @@ RULES: dict[str, type[Rule]] = {
         BRSF,
         KolenPollack,
         WeightMirror,
+        RDD,
+        STDWI,
+        SAL,
+        PAL,
         Product,
         SymmetricAlignment,
         ActivationAlignment,
@@ -131,14 +139,18 @@ __all__ = [
     "Local",
     "MDFA",
     "NodePerturbation",
+    "PAL",
     "PBP",
     "PC",
     "PEPITA",
     "PerturbedFeedback",
     "PHSIC",
     "Product",
+    "RDD",
     "RULES",
     "Rule",
+    "SAL",
+    "STDWI",
     "Sham",
     "Shallow",
     "SignDFA",
