@@ -7,7 +7,7 @@ A weight mirror without phases of its own: for the noise, the signal is the nois
 the variance of an entry of seen, (P / sigma^2 + (fan_in + 1) mean W^2) / n, where P is the mean square of what is left:
 
     high_pass="mean"      y - its mean over the batch, n - 1 for n     P = variance of x @ W over the batch
-    high_pass="none"      y                                            P = mean square of x @ W
+    high_pass="raw"       y                                            P = mean square of x @ W
     high_pass="clean"     y - x @ W = xi @ W                           P = 0: exactly a mirror's phase
 
 The noise does not enter the forward pass from which the weights learn. Noise before an activation f would be multiplied
@@ -46,7 +46,7 @@ class PAL(FeedbackFromNoise):
         seed, rate: as for `WeightMirror`.
         samples: how many examples of a batch are used at most; of a convolution as many positions in them, drawn.
         sigma: standard deviation of the noise, above 0; where it is large, the signal disturbs less.
-        high_pass: "mean", "none" or "clean", see above. With "mean" a batch of one example leaves B as it is.
+        high_pass: "mean", "raw" or "clean", see above. With "mean" a batch of one example leaves B as it is.
 
     Raises:
         TypeError, ValueError: an option of the wrong type, or outside its range.
@@ -56,8 +56,8 @@ class PAL(FeedbackFromNoise):
     >>> for step in range(300):
     ...     value = rule.gradients(net, x, targets, mf.HalfSquaredError())
     ...     mf.SGD(lr=0.0).step(net, rule)
-    >>> round(float(mf.metrics.angle(net["linear2"].W, rule.B["linear2"])), -1)
-    10.0
+    >>> bool(mf.metrics.angle(net["linear2"].W, rule.B["linear2"]) < 8)  # degrees
+    True
     """
 
     name = "pal"
@@ -71,7 +71,7 @@ class PAL(FeedbackFromNoise):
     ) -> None:
         super().__init__(seed, rate, samples, every=1, warmup_phases=0)
         self.sigma = check_positive(sigma, "sigma")
-        self.high_pass = check_choice(high_pass, "high_pass", ("mean", "none", "clean"))
+        self.high_pass = check_choice(high_pass, "high_pass", ("mean", "raw", "clean"))
 
     def draw(self, net: Network) -> None:
         super().draw(net)
@@ -119,6 +119,6 @@ def correlation(xi: Array, clean: Array, moved: Array, high_pass: str = "mean") 
     if high_pass == "clean":
         return matmul(xi.T, moved), len(xi)
     y = clean + moved
-    if high_pass == "none":
+    if high_pass == "raw":
         return matmul(xi.T, y), len(xi)
     return matmul(xi.T, y - y.mean(axis=0)), len(xi) - 1

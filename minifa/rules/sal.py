@@ -45,8 +45,8 @@ class SAL(FeedbackFromNoise):
 
     >>> net = mf.Network([mf.Linear(1, 30), mf.Linear(30, 20)])
     >>> B = mf.rules.SAL(warmup_phases=300).attach(net).B["linear2"]
-    >>> round(float(mf.metrics.angle(net["linear2"].W, B)), -1)
-    10.0
+    >>> bool(mf.metrics.angle(net["linear2"].W, B) < 8)  # degrees
+    True
     """
 
     name = "sal"

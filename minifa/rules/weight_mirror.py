@@ -21,7 +21,7 @@ from collections.abc import Iterator
 
 import numpy
 
-from ..backend import Array, xp
+from ..backend import Array
 from ..layers.weighted import Weighted
 from ..parallel.chunks import matmul
 from ..validation import check_between, check_choice, check_positive
@@ -82,6 +82,6 @@ class WeightMirror(FeedbackFromNoise):
         shape = noise_shape(layer, self.samples)
         noise = correlated_noise(rng, shape, self.sigma, self.correlation, layer.W.dtype)
         if self.noise == "spikes":
-            noise = xp.where(noise >= 0, self.sigma, -self.sigma).astype(noise.dtype)
+            noise = self.sigma * (2 * (noise >= 0).astype(noise.dtype) - 1)
         for W, x in by_matrix(layer, noise):
             yield matmul(x.T, matmul(x, W)), self.samples * self.sigma**2
