@@ -65,6 +65,7 @@ class PAL(FeedbackFromNoise):
     equation = "dB = eta (xi^T highpass((x + xi) W) / sigma^2 - B), xi noise"
     paper = "Max et al. 2022"
     needs = "noise on every unit's activity, known at its synapse, and a high-pass filter above; no phases"
+    update_equation = "B_new = (1 - rate) * B + rate * xi.T @ highpass((x + xi) @ W) / ((n - 1) * sigma^2)"
 
     def __init__(
         self, seed: int = 0, rate: float = 0.02, samples: int = 128, sigma: float = 1.0, high_pass: str = "mean"

@@ -43,8 +43,7 @@ class RDD(FeedbackFromNoise):
     Args:
         seed, rate, samples, every, warmup_phases: as for `WeightMirror`; here the rate is that of the moments.
         correlation: of any two units' drives, at least 0 and below 1.
-        theta: threshold of the drive, whose standard deviation is 1; at least -4 and below 4.
-        window: how far from the threshold patterns count, above 0.
+        theta, window: threshold of the drive, in [-4, 4), and how far from it patterns count, above 0; the sd is 1.
         fit: "line", a regression on each side; "constant", a mean.
 
     Raises:
@@ -61,6 +60,7 @@ class RDD(FeedbackFromNoise):
     equation = "B = E[y | u above theta] - E[y | u below theta], u -> theta"
     paper = "Guerguiev et al. 2019"
     needs = "phases of noise, and at each synapse the drive before and the activity after; no weight transport"
+    update_equation = "moments_new = (1 - rate) * moments + rate * those of this phase\nB = jump at theta"
     statistics = (*Rule.statistics, "/moments")
 
     def __init__(

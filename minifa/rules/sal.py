@@ -54,6 +54,7 @@ class SAL(FeedbackFromNoise):
     equation = "dB = eta (x^T (x W + v) - (v B^T)^T v), x and v noise"
     paper = "Gierlich et al. 2025"
     needs = "phases of equal noise on both sides of each pair of synapses; no weight transport"
+    update_equation = "B_new = B + rate * (x.T @ (x @ W + v) - (v @ B.T).T @ v) / samples"
 
     def __init__(
         self, seed: int = 0, rate: float = 0.02, samples: int = 128, every: int = 1, warmup_phases: int = 10

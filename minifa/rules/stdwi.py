@@ -54,6 +54,7 @@ class STDWI(FeedbackFromNoise):
     equation = "dB = eta (x^T (s - mean s) / (r (1 - r) g) - B), s spikes"
     paper = "Ahmad et al. 2020"
     needs = "phases of random spikes, a gain control of each unit, and nothing of the unit above but its spikes"
+    update_equation = "B_new = (1 - rate) * B + rate * x.T @ (s - mean s) / ((samples - 1) * r * (1 - r) * g)"
 
     def __init__(
         self,

@@ -156,10 +156,6 @@ REFUSED = {
     ),
     "product, two units and an identity": (lambda: make("product:fixed=identity,ratio=2"), "ratio must be 1"),
     "a spike-triggered mean of one pattern": (lambda: make("stdwi:samples=1"), "samples must be at least 2"),
-    "activity before the first batch": (
-        lambda: make("pal").attach(dense_net()).update_feedback(None),
-        "has not computed a batch yet",
-    ),
     "a mirror that learns too fast": (lambda: make("weight_mirror:rate=2"), "rate must be at most 1"),
     "a batch norm that cannot": (lambda: mf.BatchNorm(2, momentum=2), r"momentum in \[0, 1\]"),
     "a response that cannot": (lambda: mf.LocalResponseNorm(3, k=0), "k > 0"),
