@@ -34,7 +34,7 @@ from ..layers.weighted import Weighted
 from ..network import Network
 from ..parallel.chunks import matmul
 from ..rng import gaussian
-from ..validation import check_choice, check_positive
+from ..validation import check_choice, check_int, check_positive
 from .asap import weighted_layers
 from .feedback_from_noise import FeedbackFromNoise
 
@@ -44,7 +44,7 @@ class PAL(FeedbackFromNoise):
 
     Args:
         seed, rate: as for `WeightMirror`.
-        samples: how many examples of a batch are used at most; of a convolution as many positions in them, drawn.
+        samples: how many examples of a batch are used at most, at least 2; of a convolution as many positions, drawn.
         sigma: standard deviation of the noise, above 0; where it is large, the signal disturbs less.
         high_pass: "mean", "raw" or "clean", see above. With "mean" a batch of one example leaves B as it is.
 
@@ -70,7 +70,7 @@ class PAL(FeedbackFromNoise):
     def __init__(
         self, seed: int = 0, rate: float = 0.02, samples: int = 128, sigma: float = 1.0, high_pass: str = "mean"
     ) -> None:
-        super().__init__(seed, rate, samples, every=1, warmup_phases=0)
+        super().__init__(seed, rate, check_int(samples, "samples", least=2), every=1, warmup_phases=0)
         self.sigma = check_positive(sigma, "sigma")
         self.high_pass = check_choice(high_pass, "high_pass", ("mean", "raw", "clean"))
 

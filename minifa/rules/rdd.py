@@ -10,10 +10,11 @@ matrix). On each side, from the patterns with |d| < window, the limit is the int
     (S2 T0 - S1 T1) / (S0 S2 - S1^2)      S_k = mean of m d^k,  T_k = mean of (m d^k).T @ y,  m = 1 on this side, else 0
 
 The moments S0, S1, S2, T0, T1 of each side are averaged over phases: M <- (1 - rate) M + rate * (those of this phase).
-They start at zero: the factor of an average that has not yet converged cancels in the intercept. A unit without two
-different d on a side keeps its row of B. B needs no scale and no decay. At theta = 0 with white noise a row has the
-variance 8 v / m, v the variance of y from the other units and m the number of patterns on a side; the difference of
-the two sides' means (``fit="constant"``) has 2 v / m, and is biased by the slope of correlated drives.
+They start at zero: a common factor cancels in the intercept, and the first phases count alike. (If the first one
+counted fully, its noise would stay in B for 1 / rate phases.) A unit without two different d on a side keeps its row of
+B. B needs no scale and no decay. At theta = 0 with white noise an entry has the variance 8 v / m, v the variance of y
+from the other units and m the number of patterns on a side; the difference of the two sides' means (``fit="constant"``)
+has 2 v / m, and is biased by the slope of correlated drives.
 
 Guerguiev, Kording & Richards 2019, "Spike-based causal inference for weight alignment". (reading) The paper has
 leaky integrate-and-fire units and fits the lines by gradient descent; its u is the largest drive in a window of time

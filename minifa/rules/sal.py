@@ -8,8 +8,7 @@ There is no decay and no constant for the size of B: it follows from the ratio o
 is noisier than a mirror's, because v is added to y: at B = W the variance of dB / eta is ((fan_in + 1) w2 + (fan_out +
 1) w2 + 1) / n, w2 = mean W^2, about twice the mirror's with He's initialisation.
 
-Gierlich, Baumbach, Kungl, Max & Petrovici 2025, "Spike-based alignment learning solves the weight transport
-problem".
+Gierlich, Baumbach, Kungl, Max & Petrovici 2025, "Spike-based alignment learning solves the weight transport problem".
 (reading) The paper's abstract describes Hebbian and anti-Hebbian parts that are driven by noise; its equations could
 not be had. This is the open loop, in which each direction answers once. In the closed loop x(t+1) = y(t) @ B.T + xi,
 y(t+1) = x(t) @ W + zeta, dB = eta (x(t).T @ y(t+1) - x(t+1).T @ y(t)) / n, B = W is a fixed point for equal noises and

@@ -407,6 +407,7 @@ PARAMETERS = {
     "r of STDWI": (lambda value: rules.STDWI(r=value), 0.5, (*NO_NUMBERS, None, 0, 1, np.nan)),
     "r_out of STDWI": (lambda value: rules.STDWI(r_out=value), 0.5, (*NO_NUMBERS, None, 0, 1, np.nan)),
     "rate of SAL": (lambda value: rules.SAL(rate=value), 1, (*NO_NUMBERS, None, 0, 1.5, np.nan)),
+    "samples of PAL": (lambda value: rules.PAL(samples=value), 2, (*NO_SIZES, 0, 1)),
     "sigma of PAL": (lambda value: rules.PAL(sigma=value), 2, (*NO_NUMBERS, None, 0, np.nan, np.inf)),
     "high_pass of PAL": (lambda value: rules.PAL(high_pass=value), "raw", (*NO_WORDS, None)),
     "every of Stale": (lambda value: rules.Stale(every=value), 3, (*NO_SIZES, 0)),
