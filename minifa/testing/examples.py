@@ -190,7 +190,6 @@ RULES = [
     "asap",
     "asap:k=4,lag=0",
     "weight_mirror:warmup_phases=2,samples=8",
-    "weight_mirror:warmup_phases=2,samples=8,correlation=0.3,noise=spikes",
     "rdd:warmup_phases=2,samples=8",
     "stdwi:warmup_phases=2,samples=8",
     "sal:warmup_phases=2,samples=8",
