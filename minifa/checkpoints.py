@@ -73,7 +73,10 @@ MISSING = "(none)"  # stands for a missing setting in messages
 EPOCH_PAUSE = 1.0  # seconds: shorter epochs are not all saved
 DERIVED = {"update", "slots"}  # derived from other settings, or text that may change between versions
 ADDED_LATER = {"schedule", "augmentation"}  # missing in checkpoints of the first version, and then not compared
-DEFAULTS = {"optimizer": {"decay_bias": True, "lr_factors": {}}}  # of settings that older checkpoints do not have
+DEFAULTS: dict[str, dict[str, Any]] = {  # of settings that older checkpoints do not have
+    "optimizer": {"decay_bias": True, "lr_factors": {}},
+    "rule": {"correlation": 0.0, "noise": "gaussian"},  # of weight_mirror
+}
 CALLBACKS = "callbacks"  # prefix of the arrays of callbacks
 COUNTS = "count/"  # update counts of an optimizer
 KEYS = {"format", "environment", "experiment", "made_of", "step", "training", archive.LIST}
@@ -381,7 +384,8 @@ def _check_components(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> 
             continue
         if not isinstance(settings, dict):
             raise ValueError(f"its description of the {part} is missing or invalid")
-        settings = {key: value for key, value in {**DEFAULTS.get(part, {}), **settings}.items() if key not in DERIVED}
+        later = {key: value for key, value in DEFAULTS.get(part, {}).items() if key in own}
+        settings = {key: value for key, value in {**later, **settings}.items() if key not in DERIVED}
         layers = settings.pop("layers", None), own.pop("layers", None)
         if part == "optimizer" and "lr" not in settings:  # written by a version that did not save it
             del own["lr"]

@@ -24,14 +24,18 @@ from .kolen_pollack import DirectKolenPollack, KolenPollack
 from .local import Local
 from .local_difference_reconstruction import LDRL
 from .mdfa import MDFA
+from .pal import PAL
 from .pepita import PEPITA
 from .perturbation import NodePerturbation, WeightPerturbation
 from .perturbed_feedback import PerturbedFeedback
 from .predictive_coding import PC, ZIL
 from .product import Product
+from .rdd import RDD
 from .recirculation import Recirculation
+from .sal import SAL
 from .sign_concordant import BRSF, FRSF, USF
 from .stale import Stale
+from .stdwi import STDWI
 from .synthetic import Synthetic
 from .weight_mirror import WeightMirror
 
@@ -48,6 +52,10 @@ RULES: dict[str, type[Rule]] = {
         BRSF,
         KolenPollack,
         WeightMirror,
+        RDD,
+        STDWI,
+        SAL,
+        PAL,
         Product,
         SymmetricAlignment,
         ActivationAlignment,
@@ -136,15 +144,19 @@ __all__ = [
     "Local",
     "MDFA",
     "NodePerturbation",
+    "PAL",
     "PBP",
     "PC",
     "PEPITA",
     "PerturbedFeedback",
     "PHSIC",
     "Product",
+    "RDD",
     "RULES",
     "Recirculation",
     "Rule",
+    "SAL",
+    "STDWI",
     "Sham",
     "Shallow",
     "SignDFA",

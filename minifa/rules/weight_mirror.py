@@ -8,21 +8,28 @@ only the linear map (no bias, activation or norm), the mean over the batch, and 
 has none). With rate = eta sigma^2 this is B <- (1 - rate) B + rate * x.T @ y / (n sigma^2). A convolution's noise is
 drawn on patches: on zero-padded images B would be biased, because the outer elements of a kernel multiply zeros at the
 border.
+
+Where the noise of different inputs is correlated, E[x.T @ y / n] = sigma^2 C W with the matrix C of correlations, and
+B -> C @ W: an input gets a part of the effect of every input with which it is active (see `rdd`).
 """
 
 from __future__ import annotations
 
 __all__ = ["WeightMirror"]
 
+from collections.abc import Iterator
+
+import numpy
+
+from ..backend import Array
 from ..layers.weighted import Weighted
-from ..network import Network
 from ..parallel.chunks import matmul
-from ..validation import check_int, check_positive
-from .learned_feedback import LearnedFeedback
-from .noise import white_noise
+from ..validation import check_between, check_choice, check_positive
+from .feedback_from_noise import FeedbackFromNoise, by_matrix, noise_shape
+from .noise import correlated_noise
 
 
-class WeightMirror(LearnedFeedback):
+class WeightMirror(FeedbackFromNoise):
     """Weight mirror. After every ``every``-th weight update, each layer has one mirror phase, driven by noise.
 
     Args:
@@ -32,6 +39,9 @@ class WeightMirror(LearnedFeedback):
         sigma: standard deviation of the noise; it cancels because the map is linear.
         every: weight updates between phases.
         warmup_phases: mirror phases before training starts.
+        correlation: c of the Gaussian noise of any two inputs, at least 0 and below 1.
+        noise: "gaussian", or "spikes": sigma times its sign, a spike or none with the mean subtracted. Two inputs then
+            have the correlation 2/pi arcsin(c).
 
     Raises:
         TypeError: an option of the wrong type.
@@ -61,37 +71,17 @@ class WeightMirror(LearnedFeedback):
         sigma: float = 1.0,
         every: int = 1,
         warmup_phases: int = 10,
+        correlation: float = 0.0,
+        noise: str = "gaussian",
     ) -> None:
-        super().__init__(seed)
-        self.rate, self.sigma = check_positive(rate, "rate"), check_positive(sigma, "sigma")
-        if rate > 1:
-            raise ValueError(f"rate must be at most 1, got {rate}")
-        self.samples, self.every = check_int(samples, "samples"), check_int(every, "every")
-        self.warmup_phases = check_int(warmup_phases, "warmup_phases", least=0)
+        super().__init__(seed, rate, samples, every, warmup_phases)
+        self.sigma, self.correlation = check_positive(sigma, "sigma"), check_between(correlation, "correlation", 0, 1)
+        self.noise = check_choice(noise, "noise", ("gaussian", "spikes"))
 
-    def draw(self, net: Network) -> None:
-        super().draw(net)
-        for layer in self.layers_with_feedback(net):
-            for i in range(self.warmup_phases):
-                mirror_phase(self, layer, f"/start{i}", net.step)
-
-    def start_angle(self, layer: Weighted) -> None:
-        return None  # the warm-up phases have aligned B already
-
-    def update_feedback(self, net: Network) -> None:
-        if net.step % self.every == 0:
-            for layer in self.layers_with_feedback(net):
-                mirror_phase(self, layer, "", net.step)
-
-
-def mirror_phase(rule: WeightMirror, layer: Weighted, phase: str, step: int) -> None:
-    """One noise phase of one layer: B <- (1 - rate) B + rate * x.T @ (x @ W) / (n sigma^2)."""
-    pairs = list(zip(layer.matrices(rule.memory[layer.name]), layer.matrices(layer.W), strict=True))  # by group
-    fan_in = layer.fans[0]
-    shape = rule.samples, len(pairs) * fan_in
-    noise = white_noise(rule.seed, layer.name + phase, step, shape, rule.sigma, layer.W.dtype)
-    for i, (B, W) in enumerate(pairs):
-        x = noise[:, i * fan_in : (i + 1) * fan_in]
-        correlation = matmul(x.T, matmul(x, W))
-        B *= 1 - rule.rate
-        B += rule.rate / (rule.samples * rule.sigma**2) * correlation
+    def seen(self, layer: Weighted, rng: numpy.random.Generator) -> Iterator[tuple[Array, float]]:
+        shape = noise_shape(layer, self.samples)
+        noise = correlated_noise(rng, shape, self.sigma, self.correlation, layer.W.dtype)
+        if self.noise == "spikes":
+            noise = self.sigma * (2 * (noise >= 0).astype(noise.dtype) - 1)
+        for W, x in by_matrix(layer, noise):
+            yield matmul(x.T, matmul(x, W)), self.samples * self.sigma**2

@@ -20,6 +20,7 @@ FA = {
     "conv": "kernel",
     "correlation": 0,
 }
+NOISE = {"rate": 0.02, "samples": 128, "every": 1, "warmup_phases": 10}
 DFA = {"at": "stage", "family": "uniform", "sd": None, "shared": False, "recompute": False}
 SIGNS = {"concordance": 1, "signs": "live"}
 FRSF = {**SIGNS, "normalise": None, "init": None}
@@ -70,7 +71,11 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.ASAP(), {"k": 2, "lag": 1}),
     (lambda: rules.Burst(), {"baseline": 0.2, "inhibition": False, "learned": False, "kappa": 0.5}),
     (lambda: rules.Recirculation(), {"regression": 0.9}),
-    (lambda: rules.WeightMirror(), {"rate": 0.1, "samples": 128, "sigma": 1, "every": 1, "warmup_phases": 10}),
+    (lambda: rules.WeightMirror(), {**NOISE, "rate": 0.1, "sigma": 1, "correlation": 0, "noise": "gaussian"}),
+    (lambda: rules.RDD(), {**NOISE, "correlation": 0, "theta": 0, "window": 0.5, "fit": "line"}),
+    (lambda: rules.STDWI(), {**NOISE, "r": 0.2, "r_out": 0.3}),
+    (lambda: rules.SAL(), NOISE),
+    (lambda: rules.PAL(), {**NOISE, "sigma": 1, "high_pass": "mean", "warmup_phases": 0}),
     (lambda: rules.Product(), {"ratio": 10, "fixed": "gaussian"}),
     (lambda: rules.Product(fixed="identity"), {"ratio": 1}),
     (lambda: rules.SymmetricAlignment(), {"rate": 10}),

@@ -163,6 +163,7 @@ REFUSED = {
         "no backward pass",
     ),
     "product, two units and an identity": (lambda: make("product:fixed=identity,ratio=2"), "ratio must be 1"),
+    "a spike-triggered mean of one pattern": (lambda: make("stdwi:samples=1"), "samples must be at least 2"),
     "a mirror that learns too fast": (lambda: make("weight_mirror:rate=2"), "rate must be at most 1"),
     "a batch norm that cannot": (lambda: mf.BatchNorm(2, momentum=2), r"momentum in \[0, 1\]"),
     "a response that cannot": (lambda: mf.LocalResponseNorm(3, k=0), "k > 0"),
@@ -524,6 +525,32 @@ def test_options_of_rules_with_targets_give_activities_and_targets(description):
     mf.SGD(lr=0.1).step(net, rule)
     with pytest.raises(RuntimeError, match="the weights were updated after the last pass"):
         rule.activities  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "weight_mirror:correlation=0.5,noise=spikes",
+        "rdd:correlation=0.5,fit=constant",
+        "stdwi",
+        "sal",
+        "pal:high_pass=raw",
+        "pal:high_pass=clean,samples=2",
+    ],
+)
+def test_feedback_learns_from_noise(description):
+    layers = [mf.Conv2d(1, 2, 2), mf.Tanh(), mf.Conv2d(2, 4, 2, groups=2), mf.Flatten(), mf.Linear(4, 2)]
+    net = mf.Network(layers, input_shape=(3, 3, 1), input_error=True)
+    rule, before = make(description).attach(net), {}
+    for _ in range(2):
+        before = rule.state()
+        rule.gradients(net, mf.asarray(np.ones((4, 3, 3, 1))), [0, 1, 0, 1], mf.SoftmaxCrossEntropy())
+        mf.SGD(0.1).step(net, rule)
+    after = rule.state()
+    assert {*rule.B} == {"conv1", "conv2", "linear1"} <= {*after}
+    assert all(np.isfinite(array).all() and (array != before[name]).any() for name, array in after.items())
+    start = rule.start_angle(net["linear1"])
+    assert start == 90.0 if rule.name == "pal" else start is None
 
 
 def test_systems_without_numbers_have_no_solution():

@@ -54,7 +54,7 @@ CONTRACT = {
     *("bind", "clip", "constrain", "group"),  # an optimizer
     *("trace_arrays", "target_equation"),
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
-    *("augment", "centre_crop", "positions", "matrices", "look", "mirror_phase", "is_dense"),
+    *("augment", "centre_crop", "positions", "matrices", "look", "phase", "seen", "is_dense"),
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")

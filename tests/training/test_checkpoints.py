@@ -603,6 +603,17 @@ def test_a_checkpoint_of_another_training_is_refused(other, words, kept):
     assert before[1:] == all_of(one)[1:]
 
 
+def test_a_checkpoint_of_a_mirror_from_before_its_noise_had_options_is_loaded(tmp_path):
+    one = small_trainer("weight_mirror")
+    save(tmp_path / "x.ckpt", one)
+    checkpoint = checkpoints.read(tmp_path / "x.ckpt")
+    for option in ("correlation", "noise"):
+        checkpoint.components["rule"].pop(option)
+    checkpoints.restore(checkpoint, small_trainer("weight_mirror"))
+    with pytest.raises(ValueError, match="rule has correlation 0.0, but this training has 0.5"):
+        checkpoints.restore(checkpoint, small_trainer("weight_mirror:correlation=0.5"))
+
+
 def plain_trainer(layers=None, freeze=(), schedule=None, rate=0.05, augmentation=None, shape=(6,)):
     """A training whose arrays have the same names and shapes for every change."""
     net = Network(layers() if layers else [Linear(6, 4), Tanh(), Linear(4, 3)], seed=0, input_shape=shape)
