@@ -167,10 +167,10 @@ def test_there_are_pictures():
 
 
 def test_every_command_is_in_the_list():
-    listed = re.findall(r"`minifa (\w+)`", "\n".join(re.findall(r"^\| `minifa .*", README, re.M)))
+    listed = re.findall(r"`minifa ([\w-]+)`", "\n".join(re.findall(r"^\| `minifa .*", README, re.M)))
     with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
         cli.main(["--help"])
-    assert sorted(listed) == sorted(re.findall(r"^    (\w+)(?: {2,}|$)", printed.getvalue(), re.M))
+    assert sorted(listed) == sorted(re.findall(r"^    ([\w-]+)(?: {2,}|$)", printed.getvalue(), re.M))
 
 
 def test_the_table_of_rules_is_complete():
