@@ -28,8 +28,8 @@ Overview:
 - **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
   `Trace` of `Moment`s.
 - **Comparison of rules:** `compare` returns a table and a figure. **Evaluation:** `evaluate`, `minifa.metrics`,
-  `minifa.target_metrics`, `minifa.kernel_metrics` (with `minifa.kernels`), and the angles that chance gives in
-  `minifa.chance`.
+  `minifa.target_metrics`, `minifa.kernel_metrics` (with `minifa.kernels`), the angles that chance gives in
+  `minifa.chance`, and adversarial examples in `minifa.attacks`.
 - **Files:** `Network.save` and `load` for a network and its rule, `load_run` for the folder of a run, `minifa.weights`
   for PyTorch's weights.
 - **Data:** `minifa.data`. **Figures:** `minifa.figures`.
@@ -46,7 +46,20 @@ from .cli import starting
 starting.begin()  # before the slow imports
 
 # ruff: noqa: E402
-from . import chance, data, kernel_metrics, kernels, metrics, models, optim, rules, schedules, target_metrics, weights
+from . import (
+    attacks,
+    chance,
+    data,
+    kernel_metrics,
+    kernels,
+    metrics,
+    models,
+    optim,
+    rules,
+    schedules,
+    target_metrics,
+    weights,
+)
 from . import imports as imports  # messages name minifa.imports.import_file
 from . import notebook as notebook  # registers what notebooks show
 from .backend import asarray, to_host, use, using
@@ -139,6 +152,7 @@ __all__ = [
     "Vectors",
     "Weighted",
     "asarray",
+    "attacks",
     "chance",
     "compare",
     "data",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 SCALES = ("standard", "unit")
+PIXELS = (np.uint8, np.uint16)  # types of pixels whose range is that of the type
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,19 @@ class Scaling:
         scaled *= self.factor
         return scaled
 
+    def of_fractions(self, largest: float) -> Scaling:
+        """The same scaling of x / largest.
+
+        >>> mf.data.Scaling(np.float32(51), np.float32(0.1)).of_fractions(255)(np.float32([0.2, 1])).round(4).tolist()
+        [0.0, 20.4]
+        """
+        return Scaling((self.shift / largest).astype(np.float32), (self.factor * largest).astype(np.float32))
+
+
+def normalisation(mean: npt.ArrayLike, std: npt.ArrayLike) -> Scaling:
+    """The map x -> (x - mean) / std."""
+    return Scaling(np.asarray(mean, np.float32), (1 / np.asarray(std)).astype(np.float32))
+
 
 def fit(scale: float | str | None, x: Array, given: np.dtype[Any]) -> Scaling | None:
     """The scaling that maps the training inputs to the wanted range; None for no scaling.
@@ -49,7 +63,7 @@ def fit(scale: float | str | None, x: Array, given: np.dtype[Any]) -> Scaling | 
     """
     if scale is None or not isinstance(scale, str):
         return None if scale is None else Scaling(np.float32(0), np.float32(scale))
-    if scale == "unit" and given in (np.uint8, np.uint16):
+    if scale == "unit" and given in PIXELS:
         return Scaling(np.float32(0), np.float32(1 / np.iinfo(given).max))
     axes = (0,) if x.ndim == 2 else (0, 1, 2) if scale == "standard" else (0, 1, 2, 3)
     low, high = x.min(axis=axes), x.max(axis=axes)

@@ -21,7 +21,7 @@ LEVELS = """
     jacobians
     rules
     optim metrics chance models data imports
-    target_metrics kernel_metrics
+    target_metrics kernel_metrics attacks
     training weights saved_networks evaluation
     checkpoints signals
     experiments
