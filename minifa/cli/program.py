@@ -23,6 +23,7 @@ from ..storage.atomic import with_advice
 from ..text import escaping, lines_of
 from ..validation import check_list
 from . import (
+    attack,
     bench,
     compare,
     data,
@@ -185,6 +186,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {  # module with `describe` and `r
     "sweep": (sweep, "one recipe under many settings, a line of a table for each run"),
     "step": (step, "walk through one training step, moment by moment, under any rule"),
     "explore": (explore, "write a page on which a step and a short training run can be walked through"),
+    "attack": (attack, "attack trained networks, along the rule's own and the true gradient: a table and a figure"),
     "figures": (figures, "draw all pictures of a finished run into its folder"),
     "rules": (rules, "the learning rules: equation, paper, and what each needs"),
     "data": (data, "the data sets: list them, check their files, download them"),

@@ -101,7 +101,7 @@ def from_arrays(
         classes=classes,
         scaling=scaled,
         features=tuple(features),
-        pixel_scaling=scaled.of_fractions(np.iinfo(given).max) if scaled is not None and are_pixels else None,
+        pixel_scaling=scaling.of_fractions(scaled, np.iinfo(given).max) if scaled is not None and are_pixels else None,
     )
 
 

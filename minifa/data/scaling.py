@@ -32,13 +32,10 @@ class Scaling:
         scaled *= self.factor
         return scaled
 
-    def of_fractions(self, largest: float) -> Scaling:
-        """The same scaling of x / largest.
 
-        >>> mf.data.Scaling(np.float32(51), np.float32(0.1)).of_fractions(255)(np.float32([0.2, 1])).round(4).tolist()
-        [0.0, 20.4]
-        """
-        return Scaling((self.shift / largest).astype(np.float32), (self.factor * largest).astype(np.float32))
+def of_fractions(scaling: Scaling, largest: float) -> Scaling:
+    """The same scaling of x / largest."""
+    return Scaling((scaling.shift / largest).astype(np.float32), (scaling.factor * largest).astype(np.float32))
 
 
 def normalisation(mean: npt.ArrayLike, std: npt.ArrayLike) -> Scaling:

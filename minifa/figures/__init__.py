@@ -32,6 +32,7 @@ if "matplotlib" not in sys.modules:
             matplotlib.rcParams["backend"] = chosen
 
 # ruff: noqa: E402
+from .attacks import robustness
 from .classes import confusion
 from .convolution import im2col
 from .curves import (
@@ -76,6 +77,7 @@ __all__ = [
     "matrices",
     "of_run",
     "products",
+    "robustness",
     "signs",
     "similarities",
     "snapshots",
