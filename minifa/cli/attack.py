@@ -167,11 +167,10 @@ def _load(experiment: Experiment) -> Dataset:
 
 
 def _distinguished(opened: list[Opened]) -> list[Opened]:
-    """With the names of the files or folders as labels, where several have the same rule."""
-    labels = [one.label for one in opened]
-    if len(set(labels)) == len(labels):
+    """With their paths as labels, where several have the same rule."""
+    if len({one.label for one in opened}) == len(opened):
         return opened
-    return [one._replace(label=one.path.stem if one.path.is_file() else one.path.name) for one in opened]
+    return [one._replace(label=str(one.path)) for one in opened]
 
 
 def _examples(opened: list[Opened]) -> tuple[Dataset, Examples]:
