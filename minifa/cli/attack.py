@@ -17,7 +17,9 @@ from ..experiments import Experiment, load_run, run_folder
 from ..experiments.experiment import augmentation_of, data_key, default_loss
 from ..experiments.resume import load_once
 from ..losses import LOSSES
+from ..network import Network
 from ..registry import lookup
+from ..rules.base import Rule
 from ..saved_networks import load
 from ..signals import exit_code
 from ..storage.atomic import expanded, make_folder, refuse_link
@@ -64,6 +66,9 @@ def describe(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint", choices=("last", "best"), default="last", help="of the run folders")
     command.add_argument("--seed", type=seed, default=0, help="of the random signs")
     command.add_argument("--data", help="data set of saved networks")
+    command.add_argument(
+        "--rule", default="bp", help="of networks that were saved without it; its feedback is drawn from their seed"
+    )
     command.add_argument("--data-dir", metavar="DIR", help="where it is looked for")
     command.add_argument(
         "--augmentation", help=f"of saved networks, for its crop in evaluation: {', '.join(AUGMENTATIONS)}"
@@ -147,12 +152,12 @@ def _save(report: AttackReport, folder: Path) -> None:
 
 
 def _open(path: Path, options: argparse.Namespace) -> Opened:
-    """A run folder or a saved network. A network that was saved without a rule counts as one of bp."""
+    """A run folder or a saved network, which may have been saved without its rule."""
     if path.is_file():
         if options.data is None:
             raise ValueError(f"'{path}' is a saved network without its data set: name the data set, as --data digits")
         net, rule = load(path)
-        rule = rules.BP().attach(net) if rule is None else rule
+        rule = _redrawn(net, options.rule) if rule is None else rule
         stage = Experiment(data=options.data, data_dir=options.data_dir, augmentation=options.augmentation)
         label = rule.label
     else:
@@ -160,6 +165,19 @@ def _open(path: Path, options: argparse.Namespace) -> Opened:
         stage, label = run_folder.last_stage(path, experiment), experiment.label
     loss = lookup(LOSSES, stage.loss or default_loss(_load(stage)), "loss")()
     return Opened(path, Victim(net, rule, loss), stage, label)
+
+
+def _redrawn(net: Network, description: str) -> Rule:
+    """The rule of a saved network with the feedback that it had in training. It is drawn again from the network's seed,
+    after the initial weights, on which it may depend, were also drawn again."""
+    rule, trained = rules.make(description, net.seed), net.state()
+    if rule.feedback_learns:
+        raise ValueError(f"the feedback of the rule {description!r} is learned: save the network with its rule")
+    for layer in net:
+        layer.initialise(net.seed)
+    rule.attach(net)
+    net.load_state(trained)
+    return rule
 
 
 def _load(experiment: Experiment) -> Dataset:

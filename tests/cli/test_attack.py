@@ -71,6 +71,10 @@ def test_one_run_is_attacked_in_its_folder_and_saved_networks_with_a_data_set(tm
     code, again, _ = attack(capsys, "fa.npz", *few, "--out", "mine")
     assert code == 0 and (tmp_path / "mine/attack.csv").read_bytes() == (tmp_path / "runs/fa/attack.csv").read_bytes()
     assert again.partition("written to")[0] == out.partition("written to")[0]
+    # The feedback is drawn again where the rule was not saved.
+    code, _, _ = attack(capsys, "plain.npz", *few[:-4], "--data", "digits", "--rule", "fa", "--out", "redrawn")
+    redrawn, saved = (mf.training.History.read_csv(tmp_path / name / "attack.csv")[0] for name in ("redrawn", "mine"))
+    assert code == 0 and all(redrawn[key] == saved[key] for key in ("fgsm_own", "fgsm_margin", "cosine"))
     # Two networks of the same rule are told apart by their paths.
     code, out, _ = attack(capsys, "fa.npz", "runs/fa", "--examples", "5", "--attack", "fgsm", "--data", "digits")
     assert code == 0 and "No network to transfer from" in out
@@ -84,11 +88,15 @@ def test_one_run_is_attacked_in_its_folder_and_saved_networks_with_a_data_set(tm
         (["net.npz"], "'net.npz' is a saved network without its data set: name the data set, as --data digits"),
         (["runs/bp", "--eps", "8/0"], "expected sizes as 2/255,8/255 or 0.1, got 8/0"),
         (["runs/bp", "--attack", "fgms"], "expected fgsm, pgd or fgsm,pgd, got fgms"),
+        (
+            ["net.npz", "--data", "digits", "--rule", "kolen_pollack"],
+            "the feedback of the rule 'kolen_pollack' is lear",
+        ),
         (["runs/bp", "net.npz", "--data", "digits"], "all networks must have the same data set and augmentation"),
     ],
 )
 def test_what_cannot_be_attacked_is_refused_in_a_sentence(arguments, message, capsys):
-    if "net.npz" in arguments[1:]:
+    if "runs/bp" in arguments and "net.npz" in arguments:
         trained("bp")
     mf.Network([mf.Flatten(), mf.Linear(64, 10)], input_shape=(8, 8, 1)).save("net.npz")
     capsys.readouterr()
