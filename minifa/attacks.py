@@ -395,7 +395,9 @@ def measure_into(
     sizes = [check_float(one, "eps") for one in check_list(eps, object, "eps must be a list of numbers")]
     if not sizes or min(sizes) < 0:
         raise ValueError(f"eps must be a list of numbers of at least 0, got {eps!r}")
-    for attack in check_list(attacks, str, "attacks must be a list of names"):
+    if not check_list(attacks, str, "attacks must be a list of names"):
+        raise ValueError(f"attacks must name one of {', '.join(ATTACKS)}, got {attacks!r}")
+    for attack in attacks:
         check_choice(attack, "an attack", ATTACKS)
     steps, seed = check_int(steps, "steps"), check_seed(seed)
     other = None if source is None else _victim(source)

@@ -133,7 +133,8 @@ noise = {
 true = {name: accuracies(name, along("true", loss)) for name in trained}
 for name in trained:
     print(
-        f"{name}: clean {clean[name].mean():.3f}, random signs {noise[name].mean():.3f},",
+        f"{name}: clean {clean[name].mean():.3f},",
+        f"random signs {noise[name].mean():.3f},",
         f"own {own[name].mean():.3f}, true {true[name].mean():.3f}",
     )
 assert true["fa"].mean() > true["bp"].mean() + 0.15
@@ -183,7 +184,8 @@ own_margin = {name: accuracies(name, along("rule", Margin())) for name in traine
 for name in trained:
     print(f"{name:3} margin", *(f"{score:.3f}" for score in margin[name]))
     print(
-        f"{name:3} mean: {margin[name].mean():.3f}, along the loss {true[name].mean():.3f}"
+        f"{name:3} mean: {margin[name].mean():.3f},",
+        f"along the loss {true[name].mean():.3f}",
     )
 print(f"fa, margin, along its own gradient: {own_margin['fa'].mean():.3f}")
 assert margin["fa"].mean() < true["fa"].mean() - 0.15
@@ -369,7 +371,8 @@ if limit is ...:
     print("not filled in yet")
 else:
     print(
-        f"lead above {limit:.2f}: {(lead > limit).mean():.3f}, zero: {vanishes.mean():.3f}"
+        f"lead above {limit:.2f}: {(lead > limit).mean():.3f},",
+        f"zero: {vanishes.mean():.3f}",
     )
     below, above = np.float32(limit - 0.01), np.float32(limit + 0.01)
     assert np.exp(-below) > 0 == np.exp(-above), "e^-limit is not where float32 ends"

@@ -355,6 +355,7 @@ def test_examples_without_classes_and_unknown_attacks_are_refused():
         (targets, [0.1], ["fgsm"], "needs examples with classes"),
         (data.test, [], ["fgsm"], "eps must be a list of numbers of at least 0"),
         (data.test, [0.1], ["fgms"], "'fgms'"),
+        (data.test, [0.1], [], "attacks must name one of fgsm, pgd"),
     ):
         with pytest.raises(ValueError, match=message):
             measure({"bp": (net, rule, CE)}, examples, sizes, Units("inputs"), names)
