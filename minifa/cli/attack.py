@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import argparse
-from fractions import Fraction
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,10 +82,11 @@ def describe(command: argparse.ArgumentParser) -> None:
 
 def sizes(text: str) -> list[float]:
     try:
-        given = [float(Fraction(part.strip())) for part in text.split(",")]
-    except (ValueError, ZeroDivisionError, OverflowError):
-        given = []
-    if not given or min(given) < 0:
+        parts = [part.partition("/") for part in text.split(",")]
+        given = [float(above) / (float(below) if slash else 1) for above, slash, below in parts]
+    except (ValueError, ZeroDivisionError):
+        given = [math.nan]
+    if not all(0 <= one < math.inf for one in given):
         raise argparse.ArgumentTypeError(f"expected sizes as 2/255,8/255 or 0.1, got {text[:40]}")
     return given
 

@@ -87,6 +87,7 @@ def test_one_run_is_attacked_in_its_folder_and_saved_networks_with_a_data_set(tm
         (["nowhere"], "nowhere is not a folder of a run"),
         (["net.npz"], "'net.npz' is a saved network without its data set: name the data set, as --data digits"),
         (["runs/bp", "--eps", "8/0"], "expected sizes as 2/255,8/255 or 0.1, got 8/0"),
+        (["runs/bp", "--eps", "nan"], "expected sizes as 2/255,8/255 or 0.1, got nan"),
         (["runs/bp", "--attack", "fgms"], "expected fgsm, pgd or fgsm,pgd, got fgms"),
         (
             ["net.npz", "--data", "digits", "--rule", "kolen_pollack"],
