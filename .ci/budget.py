@@ -44,6 +44,7 @@ CORE += 7  # two classes with a single output
 CORE += 10  # non-negative initialisers
 CORE += 1  # metrics of errors set the batch of the rule, which may need the inputs
 CORE += 6  # the fraction of the targets' variance that the outputs leave unexplained
+CORE += 73  # the gradient of a loss by the inputs, through the feedback or the weights, in evaluation mode
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

@@ -28,8 +28,9 @@ Overview:
 - **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
   `Trace` of `Moment`s.
 - **Comparison of rules:** `compare` returns a table and a figure. **Evaluation:** `evaluate`, `minifa.metrics`,
-  `minifa.target_metrics`, `minifa.kernel_metrics` (with `minifa.kernels`), `minifa.layer_statistics`, the angles that
-  chance gives in `minifa.chance`, and learning curves that are known exactly in `minifa.theory`.
+  `minifa.target_metrics`, `minifa.kernel_metrics` (with `minifa.kernels`), `minifa.layer_statistics`, adversarial
+  examples in `minifa.attacks`, the angles that chance gives in `minifa.chance`, and learning curves that are known
+  exactly in `minifa.theory`.
 - **Files:** `Network.save` and `load` for a network and its rule, `load_run` for the folder of a run, `minifa.weights`
   for PyTorch's weights.
 - **Data:** `minifa.data`. **Figures:** `minifa.figures`.
@@ -47,6 +48,7 @@ starting.begin()  # before the slow imports
 
 # ruff: noqa: E402
 from . import (
+    attacks,
     chance,
     data,
     kernel_metrics,
@@ -153,6 +155,7 @@ __all__ = [
     "Vectors",
     "Weighted",
     "asarray",
+    "attacks",
     "chance",
     "compare",
     "data",

@@ -1,5 +1,5 @@
 """Alignment of the feedback with the weights, and of a rule's errors and gradients with backpropagation's. The
-confusion matrix of a classifier.
+gradient of a loss by the inputs. The confusion matrix of a classifier.
 
 For a layer with weights W, feedback B and the error delta at its output:
 
@@ -17,18 +17,22 @@ of the two errors is zero. Quantities that a rule does not define (a direct rule
 from __future__ import annotations
 
 __all__ = [
+    "NoInputGradient",
     "alignment",
     "angle",
     "confusion",
     "errors",
     "gradient_signs",
+    "input_gradient",
     "mean_angle",
     "sample_angles",
     "sign_agreement",
     "unexplained_variance",
 ]
 
+import contextlib
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
@@ -41,12 +45,18 @@ from .layers.weighted import Weighted
 from .linalg import norm
 from .losses import Loss, check_classes
 from .network import Network
+from .registry import constructor_arguments
 from .rules.backprop import BP
 from .rules.base import Rule, check_parts
-from .validation import check_int
+from .validation import check_choice, check_int
 
 QUANTITIES = ("weight_angle", "sign_agreement", "norm_ratio", "local_angle", "true_angle", "gradient_angle")
 Alignment = dict[str, dict[str, "float | None"]]
+PATHS = ("rule", "true")  # of an error to the inputs: through the rule's feedback, or through the weights
+
+
+class NoInputGradient(ValueError):
+    """A rule carries no error to the inputs, or its answer is not the network's output."""
 
 
 @quietly
@@ -172,6 +182,123 @@ def _backward_passes(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> 
             net.backward(rule.error, one)
         recorder.store_gradients(net)
     return by_rule, by_bp
+
+
+# The gradient by the inputs
+
+
+@quietly
+def input_gradient(net: Network, rule: Rule, x: Array, y: Any, loss: Loss, path: str) -> Array:
+    """The gradient of each example's loss by its input, dL/dx (N, ...), without the 1/N of a batch mean; under a rule,
+    what the rule computes in its place.
+
+    The network is in evaluation mode: batch norm uses its running statistics, and dropout is inactive. Running
+    statistics, gradients, caches and the rule's state are not changed, and feedback that is redrawn at every update
+    (`minifa.rules.BRSF`) is not redrawn. A network made without ``input_error`` is accepted: the matrices of the
+    layers below which no layer learns are drawn for these passes as `Rule.attach` draws them.
+
+    Args:
+        rule: the attached rule.
+        x: a batch (N, ...) on the backend. y: its targets, as for `Rule.gradients`.
+        loss: a loss, or `minifa.attacks.Margin`.
+        path: of the error to the inputs. "rule": through the rule's feedback, in every layer with weights, the lowest
+            one included. "true": through the weights (backpropagation).
+
+    Raises:
+        TypeError: an argument of the wrong type, or an invalid batch.
+        RuntimeError: the rule is not attached to this network.
+        ValueError: another path; a batch or targets that do not match the network.
+        NoInputGradient: "rule": the rule has no backward pass, carries no error to the inputs (direct rules, targets,
+            local losses), or has no matrix for the lowest layer that could be drawn now (learned feedback, or
+            feedback that depends on the initial weights, in a network made without ``input_error``). "true": the
+            rule's answer is not the network's output (`minifa.rules.ForwardForward`).
+
+    >>> net = mf.Network([mf.Linear(1, 1)])
+    >>> net["linear1"].W, loss = mf.asarray([[3.0]]), mf.HalfSquaredError()
+    >>> rule, x, y = mf.rules.BP().attach(net), mf.asarray([[1.0], [2.0]]), mf.asarray([[1.0], [0.0]])
+    >>> mf.metrics.input_gradient(net, rule, x, y, loss, "true").tolist()  # (3 x - y) W
+    [[6.0], [18.0]]
+    """
+    with input_gradients(net, rule, loss, path) as gradient:
+        return gradient(x, y)
+
+
+@contextlib.contextmanager
+def input_gradients(net: Network, rule: Rule, loss: Loss, path: str) -> Iterator[Callable[[Array, Any], Array]]:
+    """Context manager for many calls of `input_gradient`, which share its arguments and exceptions: a function that
+    takes a batch and its targets. Everything is restored when the block ends."""
+    check_parts(net, rule, loss)
+    if rule.net is not net:
+        raise RuntimeError(f"the rule {rule.label!r} is not attached to this network: call rule.attach(net) first")
+    check_choice(path, "path", PATHS)
+    with net.preserved(), rule.preserved(), observing(Observer()):
+        teacher = _with_all_matrices(net, rule) if path == "rule" else _backpropagation(net, rule)
+
+        @quietly
+        def gradient(x: Array, y: Any) -> Array:
+            rows = teacher.check_batch(net, x, y, loss)
+            output = net.forward(x, teacher.training_pass(net, update_statistics=False))
+            teacher.output, teacher.target = output, loss.target(rows, output)
+            teacher.error = loss(output, teacher.target)[1]
+            below = net.backward(teacher.error, teacher)
+            if below is None:
+                raise NoInputGradient(_carries_none(rule))
+            return below
+
+        with _flags(net, frozen=True, needs_input_gradient=True):
+            yield gradient
+
+
+def _backpropagation(net: Network, rule: Rule) -> Rule:
+    if type(rule).predict_batch is not Rule.predict_batch:
+        raise NoInputGradient(
+            f"under the rule {rule.label!r} the answer is not the network's output (Rule.predict_batch), and "
+            "backpropagation computes no gradient of it"
+        )
+    return BP().attach(net)
+
+
+def _with_all_matrices(net: Network, rule: Rule) -> Rule:
+    """A rule with the feedback of this one in all layers with weights: the rule itself or, in a network made without
+    ``input_error``, a copy with the missing matrices."""
+    if not rule.one_backward_pass:
+        raise NoInputGradient(f"the rule {rule.label!r} has no backward pass, and so no error at the inputs")
+    if not rule.crosses_weights:
+        raise NoInputGradient(_carries_none(rule))
+    if net.input_error:
+        return rule
+    with _flags(net, needs_input_gradient=True):
+        copy = type(rule)(**constructor_arguments(rule)).attach(net)
+    missing = sorted({key.partition("/")[0] for key in copy.memory.keys() - rule.memory.keys()})
+    for key, array in rule.memory.items():
+        again = copy.memory[key]
+        if key.endswith(rule.statistics):
+            again[...] = array
+        elif missing and not bool((again == array).all()):  # learned, set, or drawn from the weights at the start
+            raise NoInputGradient(
+                f"the rule {rule.label!r} has no matrix for {', '.join(missing)}, through which the error would reach "
+                "the inputs, and its feedback is learned, was set, or depends on the initial weights, so that the "
+                "matrix cannot be drawn now: create the network with input_error=True before training"
+            )
+    return copy if missing else rule
+
+
+def _carries_none(rule: Rule) -> str:
+    return f"the rule {rule.label!r} carries no error to the inputs: the error of the lowest layer is not sent down"
+
+
+@contextlib.contextmanager
+def _flags(net: Network, **values: bool) -> Iterator[None]:
+    """Set attributes of all layers inside the block. A frozen layer does in training what it does in evaluation, and
+    stores no gradients."""
+    before = [(layer, {key: getattr(layer, key) for key in values}) for layer in net]
+    try:
+        for layer in net:
+            vars(layer).update(values)
+        yield
+    finally:
+        for layer, saved in before:
+            vars(layer).update(saved)
 
 
 class _Recorder(Observer):

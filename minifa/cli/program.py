@@ -23,6 +23,7 @@ from ..storage.atomic import with_advice
 from ..text import escaping, lines_of
 from ..validation import check_list
 from . import (
+    attack,
     bench,
     compare,
     data,
@@ -187,6 +188,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {  # module with `describe` and `r
     "which-rule": (which_rule, "train under several rules, and predict the rule from statistics of the layers"),
     "step": (step, "walk through one training step, moment by moment, under any rule"),
     "explore": (explore, "write a page on which a step and a short training run can be walked through"),
+    "attack": (attack, "attack trained networks, along the rule's own and the true gradient: a table and a figure"),
     "figures": (figures, "draw all pictures of a finished run into its folder"),
     "rules": (rules, "the learning rules: equation, paper, and what each needs"),
     "data": (data, "the data sets: list them, check their files, download them"),

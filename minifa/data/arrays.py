@@ -88,12 +88,21 @@ def from_arrays(
             interpretation, regression=known is None, classes=None if known is None else len(known), quiet=True
         )
         test, _ = _read(x_test, y_test, f"{name}, test", for_test, known)
-    given = np.asarray(from_tensor(x, "x")).dtype if isinstance(scale, str) else train.x.dtype  # converts lists again
+    given = train.x.dtype if scale is None else np.asarray(from_tensor(x, "x")).dtype  # converts lists again
     scaled = scaling.fit(scale, train.x, given)
+    are_pixels = train.x.ndim == 4 and given in scaling.PIXELS
     if scaled is not None and isinstance(scale, str):  # a number has been applied by `_read`
         train, test = (replace(part, x=scaled(part.x)) for part in (train, test))
     classes = () if known is None else class_names(known, f"y ({name})")
-    return Dataset(name, train, test, classes=classes, scaling=scaled, features=tuple(features))
+    return Dataset(
+        name,
+        train,
+        test,
+        classes=classes,
+        scaling=scaled,
+        features=tuple(features),
+        pixel_scaling=scaling.of_fractions(scaled, np.iinfo(given).max) if scaled is not None and are_pixels else None,
+    )
 
 
 def _of_frame(frame: Any, y: Any, features: Sequence[Any], name: str) -> tuple[Array, Any]:

@@ -103,6 +103,8 @@ class Dataset(HtmlRepr):
         features: the columns of x, if the data set was made from a data frame; otherwise empty.
         single_output: whether a network has one output for the two classes, positive for the second one, instead of one
             output for each class. Train it with `minifa.SigmoidCrossEntropy`.
+        pixel_scaling: of images whose pixels have a known range, the scaling of pixels from 0 (the smallest possible
+            value) to 1 (the largest) to x; None: x is not made of such pixels.
 
     Raises:
         TypeError: an attribute of the wrong type.
@@ -119,6 +121,7 @@ class Dataset(HtmlRepr):
     scaling: Scaling | None = None
     features: tuple[Any, ...] = ()
     single_output: bool = False
+    pixel_scaling: Scaling | None = None
 
     def __post_init__(self) -> None:
         for key in ("name", "note", "citation"):
@@ -126,7 +129,10 @@ class Dataset(HtmlRepr):
         for part in (self.train, self.test):
             check_type(part, Examples, "train and test must be minifa.data.Examples, as returned by validate")
         check_type(self.classes, tuple, "the classes of a data set must be a tuple of str")
-        check_type(self.scaling, (Scaling, type(None)), "the scaling of a data set must be made by from_arrays")
+        for scaling in (self.scaling, self.pixel_scaling):
+            check_type(
+                scaling, (Scaling, type(None)), "the scaling of a data set must be a minifa.data.Scaling or None"
+            )
         for what, train, test in (
             ("inputs", self.train.x, self.test.x),
             ("targets" if self.train.y.ndim > 1 else "labels", self.train.y, self.test.y),

@@ -25,6 +25,7 @@ from .base import Dataset, Examples
 from .downloads.checksums import note_of_copy
 from .downloads.sources import Checked, Source, locate
 from .idx import unpacked
+from .scaling import normalisation
 
 SIDE, PIXELS = 32, 32 * 32 * 3
 PER_FILE = 10_000  # records; CIFAR-100's training file contains five times as many
@@ -101,7 +102,7 @@ def cifar10(folder: str | os.PathLike[str] | None = None) -> Dataset:
         note = "CIFAR-10 from a JPEG copy: the publisher's labels, but not the publisher's pixels."
     statistics = CIFAR10_MEAN, CIFAR10_STD
     train, test = (Examples(_normalised(x, *statistics), y) for x, y in ((pixels, labels), test_file))
-    return Dataset("cifar10", train, test, CIFAR10_CLASSES, note, CITATION)
+    return Dataset("cifar10", train, test, CIFAR10_CLASSES, note, CITATION, pixel_scaling=normalisation(*statistics))
 
 
 def cifar100(folder: str | os.PathLike[str] | None = None) -> Dataset:
@@ -119,7 +120,15 @@ def cifar100(folder: str | os.PathLike[str] | None = None) -> Dataset:
     parts = (_read(paths[name], times * PER_FILE, 2, 100) for name, times in zip(CIFAR100.files, (5, 1), strict=True))
     train, test = (Examples(_normalised(x, CIFAR100_MEAN, CIFAR100_STD), y) for x, y in parts)
     classes = tuple(f"class {i}" for i in range(100))
-    return Dataset("cifar100", train, test, classes, note_of_copy("CIFAR-100", CIFAR100, paths), CITATION)
+    return Dataset(
+        "cifar100",
+        train,
+        test,
+        classes,
+        note_of_copy("CIFAR-100", CIFAR100, paths),
+        CITATION,
+        pixel_scaling=normalisation(CIFAR100_MEAN, CIFAR100_STD),
+    )
 
 
 def _read(path: Path, count: int, label_bytes: int, n_classes: int) -> tuple[Any, npt.NDArray[np.int64]]:

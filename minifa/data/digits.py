@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .base import Dataset, divide, held_out, validate
+from .scaling import normalisation
 
 N_TEST = 360
 MEAN, STD = 0.3056, 0.3764
@@ -39,6 +40,7 @@ def digits() -> Dataset:
         classes=tuple("0123456789"),
         citation="E. Alpaydin, C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning "
         "Repository, DOI 10.24432/C50P49, CC BY 4.0",
+        pixel_scaling=normalisation(MEAN, STD),
     )
 
 

@@ -22,6 +22,7 @@ from .base import Dataset, Examples
 from .downloads.checksums import note_of_copy
 from .downloads.sources import Checked, Source, locate
 from .idx import read_idx
+from .scaling import normalisation
 
 N_TRAIN, N_TEST, SIDE = 60_000, 10_000, 28
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -108,6 +109,7 @@ def mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
         classes=tuple("0123456789"),
         note=note,
         citation=MNIST.citation,
+        pixel_scaling=normalisation(MNIST_MEAN, MNIST_STD),
     )
 
 
@@ -130,6 +132,7 @@ def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
         classes=FASHION_CLASSES,
         note=note,
         citation=FASHION_MNIST.citation,
+        pixel_scaling=normalisation(FASHION_MEAN, FASHION_STD),
     )
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 SCALES = ("standard", "unit")
+PIXELS = (np.uint8, np.uint16)  # types of pixels whose range is that of the type
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,16 @@ class Scaling:
         return scaled
 
 
+def of_fractions(scaling: Scaling, largest: float) -> Scaling:
+    """The same scaling of x / largest."""
+    return Scaling((scaling.shift / largest).astype(np.float32), (scaling.factor * largest).astype(np.float32))
+
+
+def normalisation(mean: npt.ArrayLike, std: npt.ArrayLike) -> Scaling:
+    """The map x -> (x - mean) / std."""
+    return Scaling(np.asarray(mean, np.float32), (1 / np.asarray(std)).astype(np.float32))
+
+
 def fit(scale: float | str | None, x: Array, given: np.dtype[Any]) -> Scaling | None:
     """The scaling that maps the training inputs to the wanted range; None for no scaling.
 
@@ -49,7 +60,7 @@ def fit(scale: float | str | None, x: Array, given: np.dtype[Any]) -> Scaling | 
     """
     if scale is None or not isinstance(scale, str):
         return None if scale is None else Scaling(np.float32(0), np.float32(scale))
-    if scale == "unit" and given in (np.uint8, np.uint16):
+    if scale == "unit" and given in PIXELS:
         return Scaling(np.float32(0), np.float32(1 / np.iinfo(given).max))
     axes = (0,) if x.ndim == 2 else (0, 1, 2) if scale == "standard" else (0, 1, 2, 3)
     low, high = x.min(axis=axes), x.max(axis=axes)

@@ -32,6 +32,7 @@ if "matplotlib" not in sys.modules:
             matplotlib.rcParams["backend"] = chosen
 
 # ruff: noqa: E402
+from .attacks import robustness
 from .autoencoders import reconstructions, unit_weights
 from .classes import confusion, split_accuracies
 from .convolution import im2col
@@ -78,6 +79,7 @@ __all__ = [
     "of_run",
     "products",
     "reconstructions",
+    "robustness",
     "signs",
     "similarities",
     "snapshots",

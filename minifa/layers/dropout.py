@@ -18,6 +18,7 @@ class Dropout(Layer):
     others are divided by 1 - p.
 
     The mask is drawn on the host and depends on (seed, layer, step): a second pass of the same step has the same mask.
+    With ``frozen``, which `minifa.Network.freeze` does not set here, nothing is dropped in training either.
 
     Args:
         p: probability of dropping, in [0, 1).
@@ -48,7 +49,7 @@ class Dropout(Layer):
     def forward(self, x: Array, ctx: Pass) -> Array:
         require_float(x, self)
         self.cache = None
-        if not ctx.training:
+        if not ctx.training or self.frozen:
             return x
         rng = generator(self.seed, "dropout", self.name, ctx.step)
         keep = xp.asarray(rng.random(x.shape, dtype="float32") >= self.p)
@@ -59,6 +60,8 @@ class Dropout(Layer):
         return {} if self.cache is None else {"mask": self.cache * (1 - self.p), "p": self.p}
 
     def backward(self, delta: Array, rule: Teacher) -> Array:
+        if self.frozen:
+            return delta
         factors = self.cached()
         self.check_error(delta, factors.shape)
         return delta * factors

@@ -132,8 +132,8 @@ def test_a_table_breaks_its_header_before_its_cells():
     [
         ("comprae", "unknown command 'comprae': did you mean compare?"),
         ("version", "unknown command 'version': did you mean --version?"),
-        ("predict", "unknown command 'predict': known: bench, compare"),
-        ("plot", "unknown command 'plot': known: bench, compare"),
+        ("predict", "unknown command 'predict': known: attack, bench, compare"),
+        ("plot", "unknown command 'plot': known: attack, bench, compare"),
         ("train --epocs 3", "unknown option '--epocs': did you mean --epochs? ("),
         ("train --tune", "unknown option '--tune' (see minifa train --help)"),
         ("train --backend cupie", "--backend: unknown value 'cupie': did you mean cupy?"),

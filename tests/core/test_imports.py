@@ -21,7 +21,7 @@ LEVELS = """
     jacobians
     rules
     optim metrics chance theory models data imports
-    target_metrics kernel_metrics layer_statistics
+    target_metrics kernel_metrics layer_statistics attacks
     training weights saved_networks evaluation
     checkpoints signals
     experiments

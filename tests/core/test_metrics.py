@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
@@ -240,8 +241,13 @@ def test_measuring_changes_nothing(description, after, engine):
             for name, array in rule.B.items():
                 rule._B[name] = array.copy()
     before, caches = everything(net, rule), [layer.cache for layer in net]
+    flags = [(layer.frozen, layer.needs_input_gradient) for layer in net]
     alignment(net, rule, *batch(shape=net.input_shape, seed=9), CE)
+    for path in metrics.PATHS:
+        with contextlib.suppress(metrics.NoInputGradient):
+            metrics.input_gradient(net, rule, *batch(shape=net.input_shape, seed=9), CE, path)
     now = everything(net, rule)
+    assert flags == [(layer.frozen, layer.needs_input_gradient) for layer in net]
     assert now.keys() == before.keys()
     changed = [key for key in before if not np.array_equal(now[key], before[key])]
     assert not changed

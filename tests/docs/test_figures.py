@@ -1179,6 +1179,18 @@ def peaks():
     return {name: {8 * n: (start + slope * n) << 20 for n in (1, 2, 4, 8)} for name, (start, slope) in slopes.items()}
 
 
+def attacked():
+    """Two networks, one with a rule that carries no error to the inputs, under two sizes of two attacks."""
+    report = mf.attacks.AttackReport(mf.attacks.Units("units of the inputs"), "bp")
+    for run, own in (("bp", 0.8), ("dfa", None)):
+        for eps in (0.1, 0.2):
+            row = {"run": run, "eps": eps, "examples": 100, "clean": 0.95, "noise": 0.94, "cosine": own}
+            scores = {"own": own, "true": 0.9 - eps, "margin": 0.8 - 2 * eps, "transfer": own and 0.9}
+            row |= {f"{attack}_{kind}": score for attack in ("fgsm", "pgd") for kind, score in scores.items()}
+            report.rows.append({**row, "zero_gradients": 0.25})
+    return report
+
+
 QUANTITIES = ["loss", "accuracy", "weight_angle"]
 
 
@@ -1280,6 +1292,7 @@ PICTURES = {
     "training": (LINES, lambda dark: figures.training_curves(curves()[-2], dark=dark)),
     "history": (LINES, lambda dark: figures.history_curves(histories(), QUANTITIES, dark=dark)),
     "memory": (LINES, lambda dark: figures.activation_memory(peaks(), dark=dark)),
+    "robustness": (LINES, lambda dark: figures.robustness(attacked(), dark=dark)),
     "products": (CELLS, lambda dark: figures.products(*equations(), dark=dark)),
     "snapshots": (CELLS, lambda dark: figures.snapshots(*film(), dark=dark)),
     "im2col": (LINES, lambda dark: figures.im2col(4, 4, 3, 1, 1, dark=dark)),

@@ -26,6 +26,7 @@ COMMANDS = {
     "rules": [],
     "info": [],
     "figures": ["run"],
+    "attack": ["run", "--attack", "fgsm", "--examples", "4"],
     "compare": [*QUICK, "--rules", "bp,fa", "--seeds", "1", "--jobs", "1"],
 }
 VALUES = (

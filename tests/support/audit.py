@@ -34,7 +34,18 @@ from fuzzing.arrays import INSIDE, receiver_of
 from fuzzing.arrays import Objects as Arrays
 
 import minifa as mf
-from minifa import backend, checkpoints, experiments, imports, initialisers, registry, tracing, training, weights
+from minifa import (
+    attacks,
+    backend,
+    checkpoints,
+    experiments,
+    imports,
+    initialisers,
+    registry,
+    tracing,
+    training,
+    weights,
+)
 from minifa.experiments import recipes, run_folder, sweeps
 from minifa.testing import doctor
 from minifa.testing.examples import mlp
@@ -147,6 +158,9 @@ class Objects(Arrays):
 
     def sweep(self) -> sweeps.Sweep:
         return sweeps.parse('[data]\nname = "xor"\n[model]\nname = "tiny"\n[over]\n"optimizer.lr" = [0.1, 0.2]\n')
+
+    def attacks(self) -> attacks.AttackReport:
+        return attacks.measure({"fa": (self.net, self.rule, self.loss)}, self.examples, [0.1], attacks.Units("inputs"))
 
     def trace(self) -> mf.Trace:
         return tracing.trace(self.net, self.rule, self.x, self.y, self.loss, self.optimizer)
@@ -309,9 +323,20 @@ GIVEN: dict[str, Give] = {
     "comparison.compare.model": lambda w: "tiny",
     "comparison.compare.data": lambda w: "xor",
     "evaluation.evaluate.y": lambda w: w.y,
+    "attacks.fgsm.path": lambda w: "true",
+    "attacks.fgsm.eps": lambda w: 0.1,
+    "attacks.pgd.path": lambda w: "true",
+    "attacks.pgd.eps": lambda w: 0.1,
+    "attacks.pgd.step": lambda w: 0.25,
+    "attacks.sign_noise.eps": lambda w: 0.1,
+    "attacks.measure.networks": lambda w: {"fa": (w.net, w.rule, w.loss)},
+    "attacks.measure.eps": lambda w: [0.1],
+    "attacks.measure.units": lambda w: attacks.Units("inputs"),
+    "figures.attacks.robustness.report": Objects.attacks,
     "jacobians.jacobians.names": lambda w: ["linear1"],
     "target_metrics.gauss_newton.names": lambda w: ["linear1"],
     "target_metrics.minimum_norm.names": lambda w: ["linear1"],
+    "metrics.input_gradient.path": lambda w: "true",
     "metrics.confusion.y": lambda w: [0, 1],
     "metrics.confusion.predicted": lambda w: [0, 0],
     "figures.classes.confusion.matrix": lambda w: np.ones((2, 2), int),
@@ -446,6 +471,7 @@ GIVEN: dict[str, Give] = {
 OWNERS: dict[str, Give] = {
     "Network": lambda w: w.net,
     "Comparison": lambda w: mf.compare(["bp"], "tiny", "xor", seeds=1, epochs=1, lr=0.1, progress=False),
+    "AttackReport": Objects.attacks,
     "Trainer": Objects.trainer,
     "History": lambda w: training.History(w.result().history),
     "Examples": lambda w: w.examples,
