@@ -15,12 +15,12 @@ A network is built from layers and a rule is attached to it. The rule's feedback
 
 Overview:
 
-- **Networks:** `Network` and its layers `Linear`, `Conv2d`; `ReLU`, `LeakyReLU`, `ELU`, `GELU`, `SiLU`, `Softplus`,
-  `Tanh`, `Sigmoid`; `BatchNorm`, `LayerNorm`, `GroupNorm`, `DivisiveNorm`, `LocalResponseNorm`, `UnitLength`;
-  `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`; `Vectors`, `VectorLinear` and
-  `Gate` of vector networks; ready-made models in `minifa.models`. User-defined layers derive from `Layer` or
-  `Weighted`. A `Pass` holds the options of a forward pass and a hook that is called after every layer; a `Listen` is a
-  pass that records outputs.
+- **Networks:** `Network` and its layers `Linear`, `Conv2d`, `LocallyConnected2d`; `ReLU`, `LeakyReLU`, `ELU`, `GELU`,
+  `SiLU`, `Softplus`, `Tanh`, `Sigmoid`; `BatchNorm`, `LayerNorm`, `GroupNorm`, `DivisiveNorm`, `LocalResponseNorm`,
+  `UnitLength`; `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`; `Vectors`,
+  `VectorLinear` and `Gate` of vector networks; ready-made models in `minifa.models`. User-defined layers derive from
+  `Layer` or `Weighted`. A `Pass` holds the options of a forward pass and a hook that is called after every layer; a
+  `Listen` is a pass that records outputs.
 - **Learning rules:** `minifa.rules`, one file per family, with its equation at the top.
 - **Losses:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
 - **Optimizers:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all derived from `minifa.optim.Optimizer`; learning-rate schedules
@@ -69,6 +69,7 @@ from .layers import (
     LeakyReLU,
     Linear,
     Listen,
+    LocallyConnected2d,
     LocalResponseNorm,
     MaxPool,
     PadChannels,
@@ -116,6 +117,7 @@ __all__ = [
     "Linear",
     "Listen",
     "LocalResponseNorm",
+    "LocallyConnected2d",
     "MaxPool",
     "MeanSquaredError",
     "Moment",

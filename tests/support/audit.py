@@ -54,7 +54,7 @@ CONTRACT = {
     *("bind", "clip", "constrain", "group"),  # an optimizer
     *("trace_arrays", "target_equation"),
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
-    *("augment", "centre_crop", "positions", "matrices", "look", "mirror_phase", "is_dense"),
+    *("augment", "centre_crop", "positions", "matrices", "joined", "look", "mirror_phase", "is_dense"),
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")
@@ -222,6 +222,7 @@ GIVEN: dict[str, Give] = {
     "groups": lambda w: 1,
     "num_channels": lambda w: 4,
     "kernel_size": lambda w: 2,
+    "input_size": lambda w: 3,
     "size": lambda w: 3,
     "layers": lambda w: [mf.Linear(4, 3)],
     "body": lambda w: [mf.Linear(4, 4)],
