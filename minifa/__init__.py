@@ -89,6 +89,7 @@ from .losses import HalfSquaredError, MeanSquaredError, SigmoidCrossEntropy, Sof
 from .network import Network
 from .optim import SGD, Adam, AdamW, RMSprop
 from .saved_networks import load
+from .sharing import ShareWeights
 from .tracing import Moment, Trace, trace
 from .training import Trainer, train
 
@@ -131,6 +132,7 @@ __all__ = [
     "Sigmoid",
     "SigmoidCrossEntropy",
     "SoftmaxCrossEntropy",
+    "ShareWeights",
     "Softplus",
     "Tanh",
     "Trace",

@@ -73,7 +73,9 @@ MISSING = "(none)"  # stands for a missing setting in messages
 EPOCH_PAUSE = 1.0  # seconds: shorter epochs are not all saved
 DERIVED = {"update", "slots"}  # derived from other settings, or text that may change between versions
 ADDED_LATER = {"schedule", "augmentation"}  # missing in checkpoints of the first version, and then not compared
-DEFAULTS = {"optimizer": {"decay_bias": True, "lr_factors": {}}}  # of settings that older checkpoints do not have
+DEFAULTS = {
+    "optimizer": {"decay_bias": True, "lr_factors": {}, "share_weights": ""}
+}  # of settings that older checkpoints do not have
 CALLBACKS = "callbacks"  # prefix of the arrays of callbacks
 COUNTS = "count/"  # update counts of an optimizer
 KEYS = {"format", "environment", "experiment", "made_of", "step", "training", archive.LIST}
@@ -217,6 +219,7 @@ def components_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
             **optimizer,
             "lr": float(trainer.initial_lr),  # the current rate is in `training`
             "lr_factors": trainer.optimizer.lr_factors or {},
+            "share_weights": repr(trainer.optimizer.share_weights or ""),
         },
         "trainer": {
             "seed": trainer.seed,

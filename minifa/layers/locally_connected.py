@@ -15,16 +15,26 @@ __all__ = ["LocallyConnected2d"]
 import math
 from collections.abc import Sequence
 
+import numpy
+
 from ..backend import Array, xp
-from ..initialisers import Initialiser
+from ..initialisers import Initialiser, find
 from ..linalg import as_matrix
 from ..parallel.chunks import by_rows, each_chunk, join_chunks, stacked_matmul, sum_rows
-from ..validation import Shape, check_int, format_shape
+from ..validation import Shape, check_bool, check_int, format_shape
 from . import windows
 from .windowed import Windowed
 from .windows import Pair
 
 EXAMPLES = 16  # smallest number of examples in a chunk of `carry`: each chunk reads all of B
+
+
+class OfOneKernel(Initialiser):
+    """Draws one kernel for all positions of a locally connected layer."""
+
+    def draw(self, rng: numpy.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> numpy.ndarray:
+        drawn = super().draw(rng, shape[2:] if len(shape) == 6 else shape, fan_in, fan_out)
+        return numpy.broadcast_to(drawn, shape)
 
 
 class LocallyConnected2d(Windowed):
@@ -39,7 +49,9 @@ class LocallyConnected2d(Windowed):
         kernel_size, stride, padding: as for `minifa.Conv2d`.
         input_size: height and width of the images, one int or (height, width).
         bias: whether b is added; it is initialised to zero.
-        init: an initialiser or its name; each kernel is drawn independently. Its fans are those of one kernel.
+        init: an initialiser or its name, with the fans of one kernel. Each kernel is drawn independently.
+        equal_start: one kernel is drawn for all positions, as `minifa.ShareWeights` needs; a rule draws its B in the
+            same way, unless it has an initialiser of its own.
         name: overrides the default name that the network assigns.
 
     Raises:
@@ -74,8 +86,11 @@ class LocallyConnected2d(Windowed):
         input_size: int | Pair,
         bias: bool = True,
         init: str | Initialiser = "he_normal",
+        equal_start: bool = False,
         name: str | None = None,
     ) -> None:
+        self.equal_start = check_bool(equal_start, "equal_start")
+        init = OfOneKernel(**vars(find(init))) if equal_start else init
         self.set_window(kernel_size, stride, padding)
         self.input_size = windows.pair(input_size, "input_size", least=1)
         image = *self.input_size, check_int(in_channels, "in_channels")

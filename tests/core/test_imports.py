@@ -20,7 +20,7 @@ LEVELS = """
     network
     jacobians
     rules
-    optim metrics chance models data imports
+    sharing optim metrics chance models data imports
     target_metrics kernel_metrics
     training weights saved_networks evaluation
     checkpoints signals
