@@ -108,7 +108,7 @@ class LocallyConnected2d(Windowed):
 
     @property
     def repeated(self) -> str:
-        return f", at each of {format_shape(self.size)} positions with its own W"
+        return f", at each of {math.prod(self.size)} positions"
 
     @property
     def fans(self) -> tuple[int, int]:

@@ -34,7 +34,8 @@ class Windowed(Weighted):
 
     @property
     def gradient_equation(self) -> str:
-        return super().gradient_equation + self.repeated
+        product, *bias = super().gradient_equation.split("\n")
+        return "\n".join([product + self.repeated, *bias])
 
     @property
     def error_equation(self) -> str:  # type: ignore[override]
