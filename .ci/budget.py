@@ -44,7 +44,7 @@ CORE += 7  # two classes with a single output
 CORE += 10  # non-negative initialisers
 CORE += 1  # metrics of errors set the batch of the rule, which may need the inputs
 CORE += 132  # LocallyConnected2d with its plain reference; the geometry it shares with Conv2d has a file of its own
-CORE += 24  # the optimizers' option share_weights, and untied kernels that start equal
+CORE += 25  # the optimizers' option share_weights, and untied kernels that start equal
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

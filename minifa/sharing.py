@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .backend import Array
+from .backend import Array, quietly
 from .layers.locally_connected import LocallyConnected2d
 from .registry import Constructed, as_call, read_options
 from .validation import check_between, check_choice, check_int, check_positive, check_str
@@ -175,6 +175,7 @@ def lateral_inhibition(z: Array, alpha: float = 10.0, tau: float = 30.0, b: floa
     return r - b
 
 
+@quietly
 def signal_to_noise(kernels: Array) -> Array:
     """The mean over all weights of one kernel of mean^2 / variance over the members of a group, a scalar on the
     backend; infinite if all members are equal.

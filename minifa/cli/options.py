@@ -33,19 +33,8 @@ from ..text import wrap
 from ..validation import LARGEST
 
 MODEL_OPTIONS = (
-    *(
-        "depth",
-        "untied",
-        "equal_start",
-        "hidden",
-        "batch_norm",
-        "unit_length",
-        "dropout",
-        "activation",
-        "init",
-        "first_init",
-        "signs",
-    ),
+    *("depth", "untied", "equal_start", "hidden", "batch_norm", "unit_length", "dropout", "activation"),
+    *("init", "first_init", "signs"),
 )
 FLAT_MODEL = "mlp"  # default model for data that are not images
 OPTIMIZER_OPTIONS = (

@@ -4,8 +4,8 @@
     dW_p = columns(x)_p.T @ delta_p       a convolution's gradient is the sum of these over the positions
     delta_below = uncolumns(delta_p @ B_p.T)
 
-Pogodin, Mehta, Lillicrap & Latham 2021, "Towards biologically plausible convolutional networks": neurons cannot share
-their weights, so a convolution is not a model of them; `minifa.sharing` makes the kernels equal from time to time.
+Pogodin, Mehta, Lillicrap & Latham 2021, "Towards biologically plausible convolutional networks". Neurons cannot share
+weights; `minifa.sharing` averages the kernels instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from . import windows
 from .windowed import Windowed
 from .windows import Pair
 
-EXAMPLES = 16  # smallest number of examples in a chunk of `carry`: each chunk reads all of B
+LARGER = 16  # how much larger the chunks of `carry` are than others, because each chunk reads all of B
 
 
 class OfOneKernel(Initialiser):
@@ -34,7 +34,7 @@ class OfOneKernel(Initialiser):
 
     def draw(self, rng: numpy.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> numpy.ndarray:
         drawn = super().draw(rng, shape[2:] if len(shape) == 6 else shape, fan_in, fan_out)
-        return numpy.broadcast_to(drawn, shape)
+        return numpy.ascontiguousarray(numpy.broadcast_to(drawn, shape))
 
 
 class LocallyConnected2d(Windowed):
@@ -179,8 +179,8 @@ class LocallyConnected2d(Windowed):
             columns = stacked_matmul(error, transposed).swapaxes(0, 1)  # (N, positions, fan_in)
             return self.uncolumns(columns, (len(columns), *x.shape[1:]))
 
-        bytes_each = self.size[0] * self._row_of_patches(x) // len(x)
-        return join_chunks(x.shape, delta.dtype, bytes_each // EXAMPLES, piece)
+        bytes_each = self.size[0] * self._row_of_patches(x[:1])
+        return join_chunks(x.shape, delta.dtype, bytes_each // LARGER, piece)
 
     def _padded(self, x: Array) -> Array:
         """The images with their border."""

@@ -26,6 +26,7 @@ from minifa import (
     Residual,
     Sigmoid,
     Tanh,
+    backend,
 )
 from minifa.layers import conv, windows
 from minifa.layers.local_response_norm import response_plain
@@ -359,6 +360,19 @@ def test_a_locally_connected_layer_equals_its_plain_reference(name, chunk_bytes,
     for ours, theirs in zip((y, layer.weight_gradient(x, delta), layer.carry(delta, B)), plain, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-13, atol=1e-13)
     np.testing.assert_array_equal(layer.joined(layer.matrices(B)), B)
+
+
+def test_a_locally_connected_layer_has_the_same_bits_on_any_number_of_threads():
+    """Of its products one position alone has more multiply-adds than BLAS computes on one thread."""
+    layer, rng = mf.LocallyConnected2d(16, 32, 3, padding=1, input_size=16), np.random.default_rng(1)
+    x, delta = rng.standard_normal((64, 16, 16, 16)), rng.standard_normal((64, 16, 16, 32))
+    results, before = [], backend.threads()
+    for threads in (1, 3):
+        backend.use("numpy", "float64", threads=threads)
+        y = layer.forward(x, Pass(True))
+        results.append({"y": y, "dW": layer.weight_gradient(x, delta), "below": layer.carry(delta, layer.W)})
+    backend.use("numpy", "float64", threads=before)
+    assert_same_bits(*results)
 
 
 @pytest.mark.parametrize("options", [{"padding": 1}, {"stride": 2}], ids=str)

@@ -45,6 +45,17 @@ def test_a_weight_mirror_looks_at_each_position(float64):
     assert len(angles) == 4 and max(angles) < 10
 
 
+@pytest.mark.parametrize("equal_start", [False, True])
+def test_matrices_are_views_of_weights_and_of_feedback(equal_start):
+    layers = [mf.LocallyConnected2d(1, 1, 2, input_size=n, equal_start=equal_start) for n in (4, 3)]
+    net = mf.Network([*layers, mf.Flatten(), mf.Linear(4, 2)], input_shape=(4, 4, 1))
+    layer, B = net["locallyconnected2"], mf.rules.FA().attach(net).B["locallyconnected2"]
+    for array in (layer.W, B):
+        for matrix in layer.matrices(array):
+            matrix[...] = 0
+        assert not array.any()
+
+
 def test_product_feedback_has_factors_for_each_position(float64):
     net = untied_net()
     layer, rule = net["locallyconnected2"], mf.rules.Product(ratio=2).attach(net)

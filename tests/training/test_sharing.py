@@ -194,6 +194,13 @@ def test_the_deviations_that_sleep_leaves(float64):
     np.testing.assert_allclose(moved[0].mean(axis=0), 0, atol=1e-15)
 
 
+def test_sleep_runs_on_every_engine(engine):
+    kernels = mf.asarray(np.random.default_rng(0).standard_normal((5, 3, 2)), "float64")
+    w = sleep(kernels, 200 * list(mf.asarray(np.eye(3), "float64")), eta=0.5, gamma=0.0)
+    np.testing.assert_allclose(mf.to_host(w - kernels.mean(axis=0)), 0, atol=1e-12)
+    assert float(signal_to_noise(w)) > 1e12 * float(signal_to_noise(kernels))
+
+
 def test_the_circuit_at_rest_leaves_a_part_of_the_mean(engine):
     z = mf.asarray(np.random.default_rng(0).standard_normal((7, 3)), "float64")
     r = mf.sharing.lateral_inhibition(z, alpha=10.0, steps=3000)
