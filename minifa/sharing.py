@@ -16,10 +16,11 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from .array_checks import require_float, require_like
 from .backend import Array, quietly
 from .layers.locally_connected import LocallyConnected2d
 from .registry import Constructed, as_call, read_options
-from .validation import check_between, check_choice, check_int, check_positive, check_str
+from .validation import check_between, check_choice, check_int, check_positive, check_str, check_type
 
 if TYPE_CHECKING:
     from .network import Network
@@ -130,7 +131,7 @@ def sleep(kernels: Array, patterns: Iterable[Array], eta: float, gamma: float, s
         start: the weights at the start of the phase, if ``kernels`` are those within it; None: ``kernels``.
 
     Raises:
-        TypeError, ValueError: a number that is out of range.
+        TypeError, ValueError: a number that is out of range, or arrays of another shape or type.
 
     >>> kernels = mf.asarray(np.reshape([1.0, 3.0], (2, 1, 1)))
     >>> mf.sharing.sleep(kernels, 100 * [mf.asarray([1.0])], eta=0.5, gamma=0.0).ravel().tolist()
@@ -138,8 +139,13 @@ def sleep(kernels: Array, patterns: Iterable[Array], eta: float, gamma: float, s
     """
     check_between(eta, "eta", 0, math.inf)
     check_between(gamma, "gamma", 0, math.inf)
+    require_float(kernels, "sleep")
+    if kernels.ndim != 3:
+        raise ValueError(f"sleep expects kernels of shape (members, fan_in, n_out), got {kernels.shape}")
     start, w = kernels if start is None else start, kernels.copy()
-    for x in patterns:
+    require_like(start, kernels.shape, "sleep", "weights at the start")
+    for x in check_type(patterns, Iterable, "patterns must be the patterns of a phase of sleep, one after another"):
+        require_like(x, kernels.shape[1:2], "sleep", "a pattern")
         z = (w * x[:, None]).sum(axis=1)  # (members, n_out)
         w -= eta * ((z - z.mean(axis=0))[:, None] * x[:, None] + gamma * (w - start))
     return w
@@ -159,12 +165,13 @@ def lateral_inhibition(z: Array, alpha: float = 10.0, tau: float = 30.0, b: floa
             Euler's method; the defaults are published.
 
     Raises:
-        TypeError, ValueError: a number that is out of range.
+        TypeError, ValueError: a number that is out of range, or a z that is not an array of floating-point numbers.
 
     >>> r = mf.sharing.lateral_inhibition(mf.asarray([1.0, 3.0]), alpha=1.0, steps=1000)
     >>> [round(one, 4) for one in r.tolist()]  # the mean is 2, half of it is subtracted
     [0.0, 2.0]
     """
+    require_float(z, "a circuit")
     for value, what in ((alpha, "alpha"), (b, "b")):
         check_between(value, what, 0, math.inf)
     check_positive(tau, "tau")
@@ -183,7 +190,11 @@ def signal_to_noise(kernels: Array) -> Array:
     Args:
         kernels: (members, ...), at least two members.
 
+    Raises:
+        TypeError, ValueError: not an array of floating-point numbers, or an empty one.
+
     >>> round(float(mf.sharing.signal_to_noise(mf.asarray([[1.0, 2.0], [3.0, 6.0]]))), 6)
     4.0
     """
+    require_float(kernels, "a signal-to-noise ratio")
     return (kernels.mean(axis=0) ** 2 / kernels.var(axis=0)).mean()
