@@ -219,7 +219,7 @@ def components_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
             **optimizer,
             "lr": float(trainer.initial_lr),  # the current rate is in `training`
             "lr_factors": trainer.optimizer.lr_factors or {},
-            "share_weights": repr(trainer.optimizer.share_weights or ""),
+            "share_weights": "" if (sharing := trainer.optimizer.share_weights) is None else repr(sharing),
         },
         "trainer": {
             "seed": trainer.seed,
