@@ -23,8 +23,8 @@ Overview:
   `Listen` is a pass that records outputs.
 - **Learning rules:** `minifa.rules`, one file per family, with its equation at the top.
 - **Losses:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
-- **Optimizers:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all derived from `minifa.optim.Optimizer`; learning-rate schedules
-  in `minifa.schedules`.
+- **Optimizers:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all derived from `minifa.optim.Optimizer`, with `ShareWeights` as
+  an option; learning-rate schedules in `minifa.schedules`.
 - **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
   `Trace` of `Moment`s.
 - **Comparison of rules:** `compare` returns a table and a figure. **Evaluation:** `evaluate`, `minifa.metrics`,

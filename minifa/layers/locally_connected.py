@@ -61,7 +61,7 @@ class LocallyConnected2d(Windowed):
 
     >>> layer = mf.LocallyConnected2d(1, 1, kernel_size=1, input_size=2, bias=False)
     >>> layer.W = np.reshape([1, 2, 3, 4], layer.W.shape)
-    >>> layer(mf.asarray(np.full((1, 2, 2, 1), 10.0))).tolist()
+    >>> layer.forward(mf.asarray(np.full((1, 2, 2, 1), 10.0)), mf.Pass()).tolist()
     [[[[10.0], [20.0]], [[30.0], [40.0]]]]
 
     With equal kernels it is a convolution:
