@@ -15,16 +15,16 @@ A network is built from layers and a rule is attached to it. The rule's feedback
 
 Overview:
 
-- **Networks:** `Network` and its layers `Linear`, `Conv2d`; `ReLU`, `LeakyReLU`, `ELU`, `GELU`, `SiLU`, `Softplus`,
-  `Tanh`, `Sigmoid`; `BatchNorm`, `LayerNorm`, `GroupNorm`, `DivisiveNorm`, `LocalResponseNorm`, `UnitLength`;
-  `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`; `Vectors`, `VectorLinear` and
-  `Gate` of vector networks; ready-made models in `minifa.models`. User-defined layers derive from `Layer` or
-  `Weighted`. A `Pass` holds the options of a forward pass and a hook that is called after every layer; a `Listen` is a
-  pass that records outputs.
+- **Networks:** `Network` and its layers `Linear`, `Conv2d`, `LocallyConnected2d`; `ReLU`, `LeakyReLU`, `ELU`, `GELU`,
+  `SiLU`, `Softplus`, `Tanh`, `Sigmoid`; `BatchNorm`, `LayerNorm`, `GroupNorm`, `DivisiveNorm`, `LocalResponseNorm`,
+  `UnitLength`; `MaxPool`, `AvgPool`, `GlobalAvgPool`, `Flatten`, `PadChannels`, `Dropout`, `Residual`; `Vectors`,
+  `VectorLinear` and `Gate` of vector networks; ready-made models in `minifa.models`. User-defined layers derive from
+  `Layer` or `Weighted`. A `Pass` holds the options of a forward pass and a hook that is called after every layer; a
+  `Listen` is a pass that records outputs.
 - **Learning rules:** `minifa.rules`, one file per family, with its equation at the top.
 - **Losses:** `SoftmaxCrossEntropy`, `SigmoidCrossEntropy`, `MeanSquaredError`, `HalfSquaredError`.
-- **Optimizers:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all derived from `minifa.optim.Optimizer`; learning-rate schedules
-  in `minifa.schedules`.
+- **Optimizers:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all derived from `minifa.optim.Optimizer`, with `ShareWeights` as
+  an option; learning-rate schedules in `minifa.schedules`.
 - **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
   `Trace` of `Moment`s.
 - **Comparison of rules:** `compare` returns a table and a figure. **Evaluation:** `evaluate`, `minifa.metrics`,
@@ -85,6 +85,7 @@ from .layers import (
     LeakyReLU,
     Linear,
     Listen,
+    LocallyConnected2d,
     LocalResponseNorm,
     MaxPool,
     PadChannels,
@@ -104,6 +105,7 @@ from .losses import HalfSquaredError, MeanSquaredError, SigmoidCrossEntropy, Sof
 from .network import Network
 from .optim import SGD, Adam, AdamW, RMSprop
 from .saved_networks import load
+from .sharing import ShareWeights
 from .tracing import Moment, Trace, trace
 from .training import Trainer, train
 
@@ -132,6 +134,7 @@ __all__ = [
     "Linear",
     "Listen",
     "LocalResponseNorm",
+    "LocallyConnected2d",
     "MaxPool",
     "MeanSquaredError",
     "Moment",
@@ -145,6 +148,7 @@ __all__ = [
     "Sigmoid",
     "SigmoidCrossEntropy",
     "SoftmaxCrossEntropy",
+    "ShareWeights",
     "Softplus",
     "Tanh",
     "Trace",

@@ -134,7 +134,7 @@ def error_bands(
 def bands_in_time(net: Network, rule: Rule, x: Array, y: Any, loss: Loss) -> dict[str, Band]:
     """`error_bands` for figures and pages; empty if they would take minutes, because of a large network and batch."""
     forward = sum(
-        math.prod(layer.weight_shape) * math.prod((layer.output_shape or (1,))[:-1]) for layer in net.weighted
+        layer.fans[0] * layer.weight_shape[-1] * math.prod((layer.output_shape or (1,))[:-1]) for layer in net.weighted
     )
     backward = sum(B.size for B in rule.B.values())  # of more than the weights if it is dense between maps
     return error_bands(net, rule, x, y, loss) if (forward + backward) * len(x) <= MOST_WORK else {}

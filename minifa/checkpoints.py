@@ -74,7 +74,7 @@ EPOCH_PAUSE = 1.0  # seconds: shorter epochs are not all saved
 DERIVED = {"update", "slots"}  # derived from other settings, or text that may change between versions
 ADDED_LATER = {"schedule", "augmentation"}  # missing in checkpoints of the first version, and then not compared
 DEFAULTS: dict[str, dict[str, Any]] = {  # of settings that older checkpoints do not have
-    "optimizer": {"decay_bias": True, "lr_factors": {}},
+    "optimizer": {"decay_bias": True, "lr_factors": {}, "share_weights": ""},
     "rule": {"correlation": 0.0, "noise": "gaussian"},  # of weight_mirror
 }
 CALLBACKS = "callbacks"  # prefix of the arrays of callbacks
@@ -220,6 +220,7 @@ def components_of(trainer: Trainer) -> dict[str, dict[str, Any]]:
             **optimizer,
             "lr": float(trainer.initial_lr),  # the current rate is in `training`
             "lr_factors": trainer.optimizer.lr_factors or {},
+            "share_weights": "" if (sharing := trainer.optimizer.share_weights) is None else repr(sharing),
         },
         "trainer": {
             "seed": trainer.seed,

@@ -24,6 +24,7 @@ from .network import A_NETWORK, Network, check_state
 from .parallel.chunks import each_piece, sum_of_squares
 from .registry import KnownOptions, as_call, register_table, unknown
 from .rules.base import A_RULE, Rule
+from .sharing import ShareWeights
 from .validation import check_between, check_bool, check_mapping, check_positive, check_type
 
 NORM_PARAMETERS = (".gamma", ".beta")  # with LayerNorm over whole images they have three axes
@@ -53,6 +54,13 @@ def _factors(value: Any, what: str) -> dict[str, float] | None:
     return {pattern: _nonnegative(factors[pattern], f"{what}[{pattern!r}]") for pattern in factors} or None
 
 
+def _sharing(value: Any, what: str) -> ShareWeights | None:
+    if isinstance(value, str):
+        return ShareWeights.read(value)
+    contract = f"{what} must be a minifa.ShareWeights, a str such as 'every=10,group=kernel', or None"
+    return None if value is None else check_type(value, ShareWeights, contract)
+
+
 def _matches(name: str, pattern: str) -> bool:
     """Whether a pattern matches a parameter's name, or that of its layer or of a block around it."""
     parts = name.split(".")
@@ -76,6 +84,8 @@ class Optimizer(KnownOptions):
             block, in which ``*``, ``?`` and ``[...]`` are wildcards: ``{"conv*": 0.1, "*.b": 2}``. A parameter that
             several patterns match gets the product of their factors, one that none matches 1. Feedback that learns
             belongs to the W of its layer. None: the same rate for all (PyTorch: parameter groups with their own lr).
+        share_weights: a `minifa.ShareWeights`, which averages the kernels of locally connected layers, or its options
+            as a str, ``"every=10,group=kernel"``. None: no averages.
 
     Attributes:
         net: the network that `start`, `arrays` and `counts` belong to; None before the first one. Use one optimizer
@@ -85,7 +95,8 @@ class Optimizer(KnownOptions):
 
     Raises:
         TypeError: an option of the wrong type.
-        ValueError: an option outside its range; in `bind` and `step`, a pattern that matches nothing in the network.
+        ValueError: an option outside its range; in `bind` and `step`, a pattern that matches nothing in the network, or
+            averages of kernels in a network without locally connected layers.
 
     >>> net = mf.Network([mf.Linear(2, 1, bias=False)])
     >>> net["linear1"].W = mf.asarray([[1.0], [1.0]])
@@ -113,6 +124,7 @@ class Optimizer(KnownOptions):
         "freeze_signs": check_bool,
         "decay_bias": check_bool,
         "lr_factors": _factors,
+        "share_weights": _sharing,
     }
     decoupled = False  # whether the decay is subtracted from the weight instead of added to the gradient
     net: Network | None = None
@@ -132,10 +144,12 @@ class Optimizer(KnownOptions):
         freeze_signs: bool = False,
         decay_bias: bool = True,
         lr_factors: Mapping[str, float] | None = None,
+        share_weights: ShareWeights | str | None = None,
     ) -> None:
         self.lr, self.weight_decay, self.clip_norm = lr, weight_decay, clip_norm
         self.manhattan, self.constrain_weights, self.freeze_signs = manhattan, constrain_weights, freeze_signs
         self.decay_bias, self.lr_factors = decay_bias, lr_factors
+        self.share_weights = _sharing(share_weights, "share_weights")
         self.net = None
         self.matched: object = None  # the `lr_factors` whose patterns were checked
         self.attachment: object = None
@@ -157,7 +171,8 @@ class Optimizer(KnownOptions):
 
         Raises:
             TypeError: ``net`` is not a Network.
-            ValueError: a pattern of ``lr_factors`` matches no parameter. Nothing is changed in that case.
+            ValueError: a pattern of ``lr_factors`` matches no parameter, or ``share_weights`` no layer. Nothing is
+                changed in that case.
         """
         if self.net is not net:
             extension_checks.require_init(self, "counts")
@@ -165,6 +180,8 @@ class Optimizer(KnownOptions):
         if self.lr_factors is not None and (self.net is not net or self.lr_factors is not self.matched):
             self._check_patterns(net, rule)
         if self.net is not net:
+            if self.share_weights is not None:
+                self.share_weights.check(net)
             self.net = net
             self.start, self.arrays, self.counts = {}, {}, {}
         if rule is not None and rule.attachment is not self.attachment:
@@ -241,10 +258,12 @@ class Optimizer(KnownOptions):
         if rule is not None and rule.constrains:
             rule.constrain(net)
         net.step += 1
+        if rule is not None and rule.feedback_learns:
+            for name, (array, gradient) in rule.parameters().items():
+                self.move(f"feedback/{name}", array, gradient)
+        if self.share_weights is not None:
+            self.share_weights.average(net, rule)
         if rule is not None:
-            if rule.feedback_learns:
-                for name, (array, gradient) in rule.parameters().items():
-                    self.move(f"feedback/{name}", array, gradient)
             rule.update_feedback(net)
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 from . import extension_checks, layers, network_files
 from .errors import DataFileError
 from .layers.base import Layer
-from .layers.windows import pair
+from .layers.windows import output_size, pair, window_of
 from .network import Network
 from .rules import RULES, Rule
 from .storage import archive
@@ -34,6 +34,7 @@ SIZES: dict[str, Callable[[Mapping[str, Any]], int]] = {
         _product(*pair(_tuple(a["kernel_size"]), "kernel_size", 1), a["in_channels"], a["out_channels"])
         // _product(a.get("groups", 1))
     ),
+    "LocallyConnected2d": lambda a: _product(*_locally_connected(a)) * _product(a["in_channels"], a["out_channels"]),
     "BatchNorm": lambda a: _product(a["features"]),
     "LayerNorm": lambda a: _product(*_sizes(a["normalized_shape"])) if a["elementwise_affine"] else 0,
     "GroupNorm": lambda a: _product(a["num_channels"]) if a["affine"] else 0,
@@ -143,6 +144,15 @@ def _layers_in(described: Any) -> Iterator[Mapping[str, Any]]:
 
 def _product(*sizes: Any) -> int:
     return math.prod(check_int(size, "a size of a layer") for size in sizes)
+
+
+def _locally_connected(arguments: Mapping[str, Any]) -> tuple[int, ...]:
+    """The positions and the kernel of a locally connected layer."""
+    kernel_size, stride, padding, input_size = (
+        _tuple(arguments[key]) for key in ("kernel_size", "stride", "padding", "input_size")
+    )
+    window = window_of(kernel_size, stride, padding)
+    return *output_size(pair(input_size, "input_size", 1), *window), *window[0]
 
 
 def _sizes(value: Any) -> Any:

@@ -33,13 +33,13 @@ from ..text import wrap
 from ..validation import LARGEST
 
 MODEL_OPTIONS = (
-    *("depth", "hidden", "batch_norm", "unit_length", "dropout", "activation", "output_activation"),
-    *("init", "first_init", "signs"),
+    *("depth", "untied", "equal_start", "hidden", "batch_norm", "unit_length", "dropout"),
+    *("activation", "output_activation", "init", "first_init", "signs"),
 )
 FLAT_MODEL = "mlp"  # default model for data that are not images
 OPTIMIZER_OPTIONS = (
     *("momentum", "nesterov", "clip_norm", "manhattan", "constrain_weights", "freeze_signs", "decay_bias"),
-    "lr_factors",
+    *("lr_factors", "share_weights"),
 )
 ON_BY_DEFAULT = {"decay_bias": True}  # 0 is the default of all other optimizer options
 LARGEST_NAMES = 1 << 20  # maximum bytes of a file of names; a network of a thousand layers needs 50,000
@@ -219,6 +219,12 @@ def _add_model(what: argparse._ArgumentGroup, default: str) -> None:
     what.add_argument("--model", help=f"architecture: {', '.join(MODELS)} (default: {default})")
     what.add_argument("--depth", type=at_least_one, help="convolutions of the model cnn (default: 6)")
     what.add_argument(
+        "--untied", action="store_true", help="locally connected layers in place of the convolutions of the model cnn"
+    )
+    what.add_argument(
+        "--equal-start", action="store_true", help="of --untied: all kernels of a layer start equal, and so do its B"
+    )
+    what.add_argument(
         "--hidden",
         type=widths,
         help="widths of the hidden layers of mlp (default: 500) or vector_mlp, as 100,50; of the encoder of "
@@ -285,6 +291,12 @@ def add_update(command: argparse.ArgumentParser, base: Experiment) -> argparse._
         type=lr_factors,
         metavar="FACTORS",
         help="factors of the learning rate by the names of layers or parameters: 'conv*=0.1,linear2.b=0'",
+    )
+    how.add_argument(
+        "--share-weights",
+        metavar="OPTIONS",
+        help="average the kernels of locally connected layers: every=10,group=kernel (after every 10th update, over "
+        "positions whose patches do not overlap) or group=all (after every update, over all positions)",
     )
     how.add_argument("--loss", help=f"default: by the data; {', '.join(LOSSES)}")
     how.add_argument("--seed", type=seed, help="the first seed")

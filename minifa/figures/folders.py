@@ -16,7 +16,7 @@ from ..chance import bands_in_time
 from ..data.augment import for_evaluation
 from ..experiments import Experiment, Result, run_folder
 from ..experiments.experiment import MEASURED_ON, augmentation_of, describe_options
-from ..layers.conv import Conv2d
+from ..layers.windowed import Windowed
 from ..network import Network
 from ..rules.base import Rule
 from ..storage.atomic import expanded, plain, stem
@@ -148,7 +148,7 @@ def _of_network(path: Path, dark: bool) -> dict[str, Figure]:
         figures[f"matrices-{layer.name}"] = matrices(layer.W, B, heading, dark=dark)
         if different:
             figures[f"signs-{layer.name}"] = signs(layer.W, B, heading, dark=dark)
-        if isinstance(layer, Conv2d):
+        if isinstance(layer, Windowed):
             figures[f"kernels-{layer.name}"] = kernels(layer.W, B if different else None, heading, dark=dark)
     return figures
 

@@ -26,6 +26,7 @@ KERNELS = 8  # maximum number of kernels shown along each side of a sheet
 NUMBERED = 8  # maximum number of rows and columns of a matrix whose values are printed
 SHOWN = 128  # maximum number of rows and columns of a matrix: cells of more would be smaller than a pixel
 DOTS = 4000  # maximum number of entries in a scatter plot
+UNTIED = 6  # axes of the W of a locally connected layer: its positions, then those of a kernel
 LONG = 3  # matrices with a larger aspect ratio are drawn horizontally and stacked
 
 
@@ -96,6 +97,9 @@ def _describe_drawing(w: Host, transposed: bool) -> str:
     """How the array is drawn, if not as it is."""
     rows, columns = as_matrix(w).shape
     parts = [f"The kernel {size(w.shape)} is shown as its matrix {size((rows, columns))}."] if w.ndim > 2 else []
+    if w.ndim == UNTIED:
+        each = f"{size(w.shape[:2])} positions, {size((math.prod(w.shape[2:-1]), columns))} each"
+        parts = [f"The matrices of {each}, are shown one below the other."]
     parts += [f"Transposed to fit: W is {size((rows, columns))}."] if transposed else []
     counts = [f"{SHOWN} of {n:,} {what}" for n, what in ((rows, "inputs"), (columns, "outputs")) if n > SHOWN]
     parts += [f"Shown: the first {' and '.join(counts)}."] if counts else []
@@ -107,9 +111,13 @@ def kernels(W: Any, B: Any = None, title: str = "", *, dark: bool = False) -> Fi
     channel, numbered as in ``W[:, :, input, output]``. The kernels of B, if given, are drawn beside those of W (below
     them if the sheet is wide) on one colour scale.
 
+    Of a locally connected layer the kernels of all positions from the first input to the first output channel are
+    shown, each tile at its position.
+
     Args:
-        W: (kH, kW, C_in, C_out), on the host or the backend. Only the first `KERNELS` channels of each side are shown;
-            if there are more, the text says so.
+        W: (kH, kW, C_in, C_out) or, of a locally connected layer, (oH, oW, kH, kW, C_in, C_out); on the host or the
+            backend. Only the first `KERNELS` channels (rows and columns of positions) are shown; if there are more, the
+            text says so.
         B: of W's shape, or None.
         title: a heading.
 
@@ -117,11 +125,11 @@ def kernels(W: Any, B: Any = None, title: str = "", *, dark: bool = False) -> Fi
         ValueError: W is not a kernel, or W and B have different shapes.
     """
     w, b = _pair(W, B)
-    if w.ndim != 4:
-        raise ValueError(f"W must be a kernel (kH, kW, C_in, C_out), got {size(w.shape)}")
+    if w.ndim not in (4, UNTIED):
+        raise ValueError(f"W must be a kernel (kH, kW, C_in, C_out), with or without positions, got {size(w.shape)}")
     limit, clipped = _limit(w, b)
     shown = {"W": w} if b is None else {"W": w, "B": b}
-    rows, columns = tiled(w).shape
+    rows, columns = tiled(_sheet(w)).shape
     across = 1 if 2 * rows <= columns else len(shown)
     down = len(shown) // across
     facts = " ".join(filter(None, (_describe(w, b), _omitted_kernels(w))))
@@ -129,16 +137,21 @@ def kernels(W: Any, B: Any = None, title: str = "", *, dark: bool = False) -> Fi
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for axes, (name, array) in zip(panels, shown.items(), strict=True):
             axes.set_title(f"{name}  {size(array.shape)}")
-            _show(axes, tiled(array), limit, numbered=False)
+            _show(axes, tiled(_sheet(array)), limit, numbered=False)
             axes.set(aspect="equal")
             axes.spines[:].set_visible(False)
-            _number_tiles(axes, array.shape)
+            _number_tiles(axes, _sheet(array).shape)
         for axes in panels[-across:]:
-            axes.set_xlabel("output channel")
+            axes.set_xlabel("output channel" if w.ndim == 4 else "column of the position")
         for axes in panels[::across]:
-            axes.set_ylabel("input channel")
+            axes.set_ylabel("input channel" if w.ndim == 4 else "row of the position")
         _add_colour_bar(figure, panels, clipped)
     return figure
+
+
+def _sheet(kernel: Host) -> Host:
+    """The kernel (kH, kW, C_in, C_out); of a locally connected layer (kH, kW, oH, oW) for the first channels."""
+    return kernel if kernel.ndim == 4 else kernel[..., 0, 0].transpose(2, 3, 0, 1)
 
 
 def tiled(kernel: Host) -> Host:
@@ -152,6 +165,10 @@ def tiled(kernel: Host) -> Host:
 
 
 def _omitted_kernels(kernel: Host) -> str:
+    if kernel.ndim == UNTIED:
+        rows, columns = (min(count, KERNELS) for count in kernel.shape[:2])
+        at = f"{rows * columns} of {math.prod(kernel.shape[:2])} positions"
+        return f"Shown: input channel 0 to output channel 0, at {at}."
     c_in, c_out = kernel.shape[2:]
     shown = min(c_in, KERNELS) * min(c_out, KERNELS)
     return f"Shown: {shown} of {c_in * c_out:,} kernels." if shown < c_in * c_out else ""

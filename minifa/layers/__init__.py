@@ -10,6 +10,7 @@ from .gelu import GELU
 from .layer_norm import GroupNorm, LayerNorm
 from .linear import Linear
 from .local_response_norm import LocalResponseNorm
+from .locally_connected import LocallyConnected2d
 from .pooling import AvgPool, GlobalAvgPool, MaxPool
 from .residual import Residual
 from .shape import Flatten, PadChannels
@@ -35,6 +36,7 @@ __all__ = [
     "Linear",
     "Listen",
     "LocalResponseNorm",
+    "LocallyConnected2d",
     "MaxPool",
     "PadChannels",
     "ReLU",

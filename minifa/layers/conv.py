@@ -10,20 +10,21 @@ from __future__ import annotations
 __all__ = ["Conv2d"]
 
 import math
+from collections.abc import Sequence
 
 from ..backend import Array, xp
 from ..initialisers import Initialiser
 from ..linalg import as_matrix, side_by_side
 from ..parallel.chunks import by_rows, each_chunk, join_chunks, matmul, reduce_chunks, sum_rows
-from ..validation import Shape, check_choice, check_int
+from ..validation import Shape, check_int
 from . import windows
-from .weighted import Weighted
+from .windowed import Windowed
 from .windows import Pair
 
 GATHER_UP_TO = 1.3  # ratio of input to output positions; above it, gathering multiplies too many border zeros
 
 
-class Conv2d(Weighted):
+class Conv2d(Windowed):
     """2D convolution over NHWC images: ``columns(x) @ W + b``, with W of shape (kH, kW, in_channels / groups,
     out_channels) and PyTorch's parameters in PyTorch's order.
 
@@ -73,15 +74,8 @@ class Conv2d(Weighted):
         init: str | Initialiser = "he_normal",
         name: str | None = None,
     ) -> None:
-        self.kernel = windows.pair(kernel_size, "kernel_size", least=1)
-        self.stride = windows.pair(stride, "stride", least=1)
-        self.dilation = windows.pair(dilation, "dilation", least=1)
+        self.set_window(kernel_size, stride, padding, dilation)
         self.groups = check_int(groups, "groups")
-        if isinstance(padding, str) and check_choice(padding, "padding", ("same", "valid")) == "valid":
-            padding = 0
-        self.padding = padding if isinstance(padding, str) else windows.pair(padding, "padding", least=0)
-        border, extra = self._border()
-        self.window = self.kernel, self.stride, border, self.dilation, extra
         channels = check_int(in_channels, "in_channels"), check_int(out_channels, "out_channels")
         if any(count % self.groups for count in channels):
             raise ValueError(
@@ -90,29 +84,8 @@ class Conv2d(Weighted):
             )
         super().__init__((*self.kernel, channels[0] // self.groups, channels[1]), bias, init, name)
 
-    def _border(self) -> tuple[Pair, Pair]:
-        """The border on each side, and the additional rows and columns at the end, of `minifa.layers.windows`."""
-        if isinstance(self.padding, tuple):
-            return self.padding, windows.NONE
-        if self.stride != (1, 1):
-            raise ValueError(f"stride must be 1 for padding='same', got {self.stride}: give the padding as a number")
-        height, width = (d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True))
-        return (height // 2, width // 2), (height % 2, width % 2)
-
     @property
-    def equation(self) -> str:  # type: ignore[override]  # it depends on the groups
-        return super().equation + self._in_groups
-
-    @property
-    def gradient_equation(self) -> str:
-        return super().gradient_equation + self._in_groups
-
-    @property
-    def error_equation(self) -> str:  # type: ignore[override]
-        return super().error_equation + self._in_groups
-
-    @property
-    def _in_groups(self) -> str:
+    def repeated(self) -> str:
         return f", in each of {self.groups} groups of channels" if self.groups > 1 else ""
 
     def infer(self, shape: Shape) -> Shape:
@@ -122,19 +95,6 @@ class Conv2d(Weighted):
         size = windows.checked_output_size(self, shape, *self.window)
         return (*size, self.weight_shape[3])
 
-    def columns(self, x: Array) -> Array:
-        """The patches of x as rows, (positions, kH * kW * channels of x)."""
-        return windows.columns(x, *self.window)
-
-    def uncolumns(self, columns: Array, shape: Shape) -> Array:
-        """The adjoint of `columns`: add each row back to the positions it was read from; shape is the batch's input
-        shape."""
-        return windows.uncolumns(columns, shape, *self.window)
-
-    def positions(self, x_shape: Shape) -> Shape:
-        """Output positions (N, H, W) of a batch with this input shape."""
-        return (x_shape[0], *windows.output_size((x_shape[1], x_shape[2]), *self.window))
-
     def bytes_each(self, x: Array) -> int:
         """Bytes of working memory for the patches of one example, in one group."""
         _, oh, ow = self.positions(x.shape)
@@ -142,6 +102,9 @@ class Conv2d(Weighted):
 
     def matrices(self, array: Array) -> list[Array]:
         return self._parts(as_matrix(array))
+
+    def joined(self, matrices: Sequence[Array]) -> Array:
+        return super().joined([side_by_side(matrices)])
 
     def _parts(self, array: Array) -> list[Array]:
         """The parts of the last axis that belong to the groups, as views."""
@@ -167,15 +130,14 @@ class Conv2d(Weighted):
         def piece(rows: slice) -> tuple[Array, Array]:
             error = as_matrix(delta[rows])
             pairs = zip(self._parts(x[rows]), self._parts(error), strict=True)
-            return side_by_side([matmul(self.columns(inputs).T, part) for inputs, part in pairs]), sum_rows(error)
+            return self.joined([matmul(self.columns(inputs).T, part) for inputs, part in pairs]), sum_rows(error)
 
         def join(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
             for total, part in zip(a, b, strict=True):
                 total += part
             return a
 
-        product, total = reduce_chunks(len(x), self.bytes_each(x), piece, join)
-        return product.reshape(*self.weight_shape[:-1], -1), total
+        return reduce_chunks(len(x), self.bytes_each(x), piece, join)
 
     def carry(self, delta: Array, matrix: Array) -> Array:
         """The error below. With stride 1 it is gathered instead of scattered: each pixel receives a patch of delta

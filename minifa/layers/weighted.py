@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["Weighted"]
 
 import math
+from collections.abc import Sequence
 
 from .. import backend, initialisers
 from ..backend import Array, xp
@@ -35,7 +36,8 @@ class Weighted(Layer):
 
     A row of `columns` is the example itself or one patch of it; `uncolumns` is the adjoint and adds each row back to
     the positions it was read from. W has shape (..., n_in, n_out); as a matrix it is (fan_in, n_out), and so is
-    any B. A convolution with groups has such a matrix for each group (`matrices`).
+    any B. A convolution with groups has such a matrix for each group, a locally connected layer one for each position
+    (`matrices`).
 
     Args:
         shape: of W.
@@ -60,6 +62,7 @@ class Weighted(Layer):
     optional = ("b",)
     operand = "columns(x)"  # name of the matrix product's left operand in equations
     error_term = "uncolumns({})"
+    smaller = "a smaller layer"  # what to use if the weights exceed the free memory
 
     def __init__(self, shape: Shape, bias: bool, init: str | Initialiser, name: str | None) -> None:
         super().__init__(name)
@@ -70,7 +73,7 @@ class Weighted(Layer):
         if needed > SMALL and needed > backend.free_bytes():
             raise ValueError(
                 f"the weights of {self}, {format_shape(shape)}, would take {needed:,} bytes, more than is free: "
-                "use a smaller layer"
+                f"use {self.smaller}"
             )
         self.has_bias = check_bool(bias, f"the bias of {self}")
         if not self.has_bias:
@@ -119,10 +122,15 @@ class Weighted(Layer):
 
     def matrices(self, array: Array) -> list[Array]:
         """W, or another array of its fan_in (..., k), as matrices: one (fan_in, k), or for a convolution with groups
-        one (fan_in, k / groups) for each group. They are views of the array."""
+        one (fan_in, k / groups) for each group, or for a locally connected layer one (fan_in, k) for each position.
+        They are views of the array."""
         return [as_matrix(array)]
 
-    # The three products. A convolution computes them in chunks, and for each of its groups.
+    def joined(self, matrices: Sequence[Array]) -> Array:
+        """The inverse of `matrices`: the array (..., k) that has these matrices."""
+        return matrices[0].reshape(*self.weight_shape[:-1], -1)
+
+    # The three products. Layers on images compute them in chunks, and for each of their matrices.
 
     def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
         """columns(x) @ matrix + bias, for any matrix with W's fan_in. (N, ...) in, (N, ..., k) out."""

@@ -16,9 +16,10 @@ import functools
 
 from ..backend import Array, xp
 from ..parallel.chunks import gather_runs
-from ..validation import Shape, check_int, format_shape
+from ..validation import Shape, check_choice, check_int, format_shape
 
 Pair = tuple[int, int]
+Window = tuple[Pair, Pair, Pair, Pair, Pair]  # kernel, stride, padding, dilation, extra
 ONE, NONE = (1, 1), (0, 0)  # the defaults of dilation and extra
 
 
@@ -33,6 +34,27 @@ def pair(value: int | Pair, what: str, least: int) -> Pair:
     if len(sizes) != 2:
         raise TypeError(f"{what} must be an int or a pair (height, width), got {value!r}")
     return sizes
+
+
+def window_of(
+    kernel_size: int | Pair, stride: int | Pair, padding: int | Pair | str, dilation: int | Pair = 1
+) -> Window:
+    """The window that a layer's arguments describe. Raises as `pair` does, and ValueError for an unknown padding or
+    padding="same" with a stride.
+
+    >>> mf.layers.windows.window_of(kernel_size=2, stride=1, padding="same")
+    ((2, 2), (1, 1), (0, 0), (1, 1), (1, 1))
+    """
+    kernel, strides = pair(kernel_size, "kernel_size", least=1), pair(stride, "stride", least=1)
+    dilations = pair(dilation, "dilation", least=1)
+    if not isinstance(padding, str):
+        return kernel, strides, pair(padding, "padding", least=0), dilations, NONE
+    if check_choice(padding, "padding", ("same", "valid")) == "valid":
+        return kernel, strides, NONE, dilations, NONE
+    if strides != ONE:
+        raise ValueError(f"stride must be 1 for padding='same', got {strides}: give the padding as a number")
+    height, width = (d * (k - 1) for d, k in zip(dilations, kernel, strict=True))
+    return kernel, strides, (height // 2, width // 2), dilations, (height % 2, width % 2)
 
 
 @functools.lru_cache(maxsize=1024)  # it is called for every chunk

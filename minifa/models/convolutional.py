@@ -6,12 +6,32 @@ from __future__ import annotations
 __all__ = ["alexnet", "allconv", "bench_cnn", "cnn", "lenet", "lenet_cifar", "moskovitz", "moskovitz_tf"]
 
 from ..initialisers import truncated_gaussian
-from ..layers import BatchNorm, Conv2d, Dropout, Flatten, GlobalAvgPool, Layer, Linear, LocalResponseNorm, MaxPool, ReLU
+from ..layers import (
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Linear,
+    LocallyConnected2d,
+    LocalResponseNorm,
+    MaxPool,
+    ReLU,
+)
 from ..validation import Shape, check_bool, check_int, check_type
 from .base import DEEPEST, Model, count_features, image
 
 
-def cnn(input_shape: Shape, n_out: int, depth: int = 6, channels: int = 16, batch_norm: bool = False) -> Model:
+def cnn(
+    input_shape: Shape,
+    n_out: int,
+    depth: int = 6,
+    channels: int = 16,
+    batch_norm: bool = False,
+    untied: bool = False,
+    equal_start: bool = False,
+) -> Model:
     """The default network: ``depth`` 3x3 convolutions of 16 channels, pooling after every second one, one linear layer.
 
     Pooling is omitted if the map would become smaller than 2 x 2, and after the last convolution.
@@ -20,17 +40,27 @@ def cnn(input_shape: Shape, n_out: int, depth: int = 6, channels: int = 16, batc
         depth: number of convolutions.
         channels: output channels of each convolution.
         batch_norm: whether a BatchNorm follows every convolution.
+        untied: LocallyConnected2d in place of the convolutions.
+        equal_start: as for `minifa.LocallyConnected2d`; needs untied.
 
     Raises:
         TypeError: depth is not an int.
-        ValueError: inputs that are not images, or a depth below 0 or above 10,000.
+        ValueError: inputs that are not images, a depth below 0 or above 10,000, or equal_start without untied.
     """
     height, width, below = image(input_shape, "cnn")
     batch_norm = check_bool(batch_norm, "batch_norm of the model 'cnn'")
+    untied = check_bool(untied, "untied of the model 'cnn'")
+    if check_bool(equal_start, "equal_start of the model 'cnn'") and not untied:
+        raise ValueError("equal_start of the model 'cnn' needs untied=True: a convolution has one kernel")
     depth = check_int(depth, "the depth of the model 'cnn'", least=0, most=DEEPEST)
     layers: Model = []
     for i in range(depth):
-        layers += [Conv2d(below, channels, 3, padding=1), *([BatchNorm(channels)] if batch_norm else []), ReLU()]
+        layer = (
+            LocallyConnected2d(below, channels, 3, padding=1, input_size=(height, width), equal_start=equal_start)
+            if untied
+            else Conv2d(below, channels, 3, padding=1)
+        )
+        layers += [layer, *([BatchNorm(channels)] if batch_norm else []), ReLU()]
         below = channels
         if i % 2 == 1 and min(height, width) >= 4 and i < depth - 1:
             layers.append(MaxPool(2))

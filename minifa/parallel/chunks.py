@@ -218,6 +218,19 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     return result
 
 
+def stacked_matmul(a: Array, b: Array) -> Array:
+    """The products of two stacks of matrices, (k, rows, inner) @ (k, inner, columns), each on one thread, so that the
+    result is bitwise equal for every number of cores."""
+    count, rows, inner = a.shape
+    columns = b.shape[2]
+    if (products := _products) is not None:
+        products.append(count * rows * inner * columns)
+    small = rows * inner * columns <= SMALL_PRODUCT and (rows > 1 or columns > 1 or inner <= SMALL_DOT)
+    if small or not backend.cpu_chunks() or pool.in_chunk():
+        return xp.matmul(a, b)
+    return with_one_thread(lambda: xp.matmul(a, b))
+
+
 def gather_runs(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], length: int) -> Array:
     """Copy runs of ``length`` consecutive numbers of a contiguous array; the starts are given by shape and strides.
     Returns an array (*shape, length).

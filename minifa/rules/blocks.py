@@ -19,7 +19,7 @@ from ..layers.base import Layer, Pass, Teacher, forward_chain
 from ..layers.weighted import Weighted
 from ..network import Network
 
-ACCEPTED = "networks of Linear, Conv2d, activations, pooling and Flatten"
+ACCEPTED = "networks of Linear, Conv2d, LocallyConnected2d, activations, pooling and Flatten"
 
 
 class Block(NamedTuple):

@@ -20,8 +20,8 @@ import math
 
 from ..backend import Array, xp
 from ..initialisers import Initialiser, find
-from ..layers.conv import Conv2d
 from ..layers.weighted import Weighted
+from ..layers.windowed import Windowed
 from ..network import Network
 from ..rng import generator
 from ..validation import check_between, check_bool, check_choice, check_float
@@ -46,7 +46,7 @@ class StoredFeedback(Rule):
 
     def is_dense(self, layer: Weighted) -> bool:
         """Whether B of this layer is a dense matrix between maps."""
-        return self.conv == "dense" and isinstance(layer, Conv2d)
+        return self.conv == "dense" and isinstance(layer, Windowed)
 
     def feedback(self, layer: Weighted) -> Array:
         matrix = self.stored_matrix(layer)

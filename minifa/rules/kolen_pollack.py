@@ -42,6 +42,7 @@ class KolenPollack(LearnedFeedback):
     paper = "Kolen & Pollack 1994; Akrout et al. 2019"
     needs = "the forward synapse's update at the feedback synapse, and weight decay at both; no weight transport"
     weight_decay = 0.01
+    B_receives_updates = True
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         assert self.net is not None

@@ -20,7 +20,6 @@ import numpy
 
 from ..backend import Array, xp
 from ..layers.weighted import Weighted
-from ..linalg import side_by_side
 from ..network import Network
 from ..parallel.chunks import matmul, with_one_thread
 from ..rng import gaussian, generator
@@ -62,17 +61,17 @@ class Product(Rule):
 
     def draw(self, net: Network) -> None:
         for layer in self.layers_with_feedback(net):
-            groups = [W.shape[1] for W in layer.matrices(layer.W)]  # n_out of each
+            widths = [W.shape[1] for W in layer.matrices(layer.W)]  # n_out of each matrix
             sd = layer.init.sd(*layer.fans)  # so that the initial B = R P^T has the variance of the initial W
             rng_P, rng_R = (generator(self.seed, "feedback", f"{layer.name}/{key}") for key in "PR")
-            P = numpy.concatenate([draw_fixed(self.fixed, rng_P, n_out, self.ratio * n_out) for n_out in groups])
-            R = gaussian(rng_R, (*layer.weight_shape[:-1], self.ratio * sum(groups)), sd)
+            P = numpy.concatenate([draw_fixed(self.fixed, rng_P, n_out, self.ratio * n_out) for n_out in widths])
+            R = gaussian(rng_R, (*layer.weight_shape[:-1], self.ratio * layer.weight_shape[-1]), sd)
             self.memory[f"{layer.name}/P"] = xp.asarray(P.astype(layer.W.dtype))
             self.memory[f"{layer.name}/R"] = xp.asarray(R.astype(layer.W.dtype))
 
     def feedback(self, layer: Weighted) -> Array:
         R, P = factors(self, layer)
-        return by_group(layer, R, P.swapaxes(1, 2)).reshape(layer.weight_shape)
+        return times(layer, R, P.swapaxes(1, 2))
 
     def start_angle(self, layer: Weighted) -> float:
         return 90.0
@@ -86,19 +85,19 @@ class Product(Rule):
         for layer in self.layers_with_feedback(self.net):
             if layer.grads["W"] is not None:
                 R, P = factors(self, layer)
-                parameters[f"{layer.name}/R"] = R, by_group(layer, layer.grads["W"], P).reshape(R.shape)
+                parameters[f"{layer.name}/R"] = R, times(layer, layer.grads["W"], P)
         return parameters
 
 
 def factors(rule: Product, layer: Weighted) -> tuple[Array, Array]:
-    """R, and P as (groups, n_out, n_mid) with the sizes of a group."""
+    """R, and P as (matrices of the layer, n_out, n_mid) with the sizes of one matrix."""
     R, P = rule.memory[f"{layer.name}/R"], rule.memory[f"{layer.name}/P"]
     return R, P.reshape(len(layer.matrices(layer.W)), -1, P.shape[1])
 
 
-def by_group(layer: Weighted, array: Array, P: Array) -> Array:
-    """array @ P for each group, side by side: (fan_in, columns of all groups)."""
-    return side_by_side([matmul(one, P[g]) for g, one in enumerate(layer.matrices(array))])
+def times(layer: Weighted, array: Array, P: Array) -> Array:
+    """array @ P, for each of the layer's matrices."""
+    return layer.joined([matmul(one, P[i]) for i, one in enumerate(layer.matrices(array))])
 
 
 def draw_fixed(kind: str, rng: numpy.random.Generator, n_out: int, n_mid: int) -> numpy.ndarray:

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
-import math
-
 from ..backend import Array, quietly, xp
 from ..layers.activations import Activation
 from ..layers.base import Pass, Teacher
@@ -85,5 +83,5 @@ def curvature(v: Array, layer: Weighted | None = None) -> Array:
     A gradient divided by it (normalised least mean squares, Nagumo & Noda 1967) can be followed with any rate below 2,
     whatever the number of units and positions and the size of the activities.
     """
-    reads = 1 if layer is None else math.prod(layer.weight_shape[:-2])
+    reads = 1 if layer is None else layer.fans[0] // layer.weight_shape[-2]
     return reads * (v * v).sum() + xp.finfo(v.dtype).tiny

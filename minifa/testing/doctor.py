@@ -29,6 +29,7 @@ from ..layers import (
     Flatten,
     Layer,
     Linear,
+    LocallyConnected2d,
     LocalResponseNorm,
     MaxPool,
     Pass,
@@ -36,6 +37,7 @@ from ..layers import (
     windows,
 )
 from ..layers.local_response_norm import response_plain
+from ..layers.locally_connected import products_plain
 from ..layers.pooling import pool_plain, unpool_max_plain
 from ..losses import LOSSES, SoftmaxCrossEntropy
 from ..network import Network
@@ -283,6 +285,15 @@ def _pooling_twins() -> Both:
     return {**fast, "error below max": largest.backward(delta, rules.BP())}, slow
 
 
+def _locally_connected_twins() -> Both:
+    layer, x = LocallyConnected2d(2, 3, (3, 2), (2, 1), (1, 1), input_size=(6, 5), bias=False), numbers((2, 6, 5, 2))
+    y = layer.forward(x, Pass(training=True))
+    delta, B = numbers(y.shape, seed=1), numbers(layer.W.shape, seed=2)
+    fast = y, layer.weight_gradient(x, delta), layer.carry(delta, B)
+    names = "output", "gradient of W", "error below"
+    return dict(zip(names, fast, strict=True)), dict(zip(names, products_plain(layer, x, delta, B), strict=True))
+
+
 def _response_twins() -> Both:
     x, options = numbers((2, 3, 3, 6)), (4, 0.9, 0.75, 2.0)
     return {"output": LocalResponseNorm(*options).forward(x, Pass())}, {"output": response_plain(x, *options)}
@@ -291,6 +302,7 @@ def _response_twins() -> Both:
 TWINS: dict[str, Callable[[], Both]] = {
     "windows": _windows_twins,
     "pooling": _pooling_twins,
+    "locally connected": _locally_connected_twins,
     "response": _response_twins,
 }
 

@@ -334,6 +334,8 @@ class _Recorder(Observer):
                 self._hook(self.optimizer, method, getattr(self, f"_on_{method}"))
             if self.rule.constrains:
                 self._hook(self.rule, "constrain", self._on_rule_constrain)
+            if self.optimizer.share_weights is not None:
+                self._hook(self.optimizer.share_weights, "average", self._on_average)
             yield
 
     def _hook(self, owner: Any, method: str, hook: Callable[..., Any]) -> None:
@@ -527,6 +529,13 @@ class _Recorder(Observer):
         moment = self._record_constraint(constrain, net, "The rule constrains the weights", "weights kept by the rule")
         if moment is not None:
             moment.why = "The rule restores what it requires of the weights, for example that none is negative."
+
+    def _on_average(self, average: Callable[..., None], net: Network, rule: Rule) -> None:
+        average(net, rule)
+        if changed := self._changed({**net.parameters(), **self._rule_arrays()}):
+            equation = "W_p = mean of W_q over the positions q of p's group"
+            moment = self.record("constrain", "", "Kernels are averaged", equation, changed, changed)
+            moment.why = "The optimizer averages the kernels of locally connected layers: its option share_weights."
 
     def _record_constraint(
         self, constrain: Callable[..., None], net: Network, title: str, equation: str

@@ -28,7 +28,7 @@ from typing import Any
 import numpy
 
 from ..backend import numbers_of
-from ..layers import Flatten, GroupNorm, Weighted
+from ..layers import Flatten, GroupNorm, LocallyConnected2d, Weighted
 from ..layers.base import Layer
 from ..layers.normalisation import Norm
 from ..network import Network
@@ -225,7 +225,7 @@ def _torch_shape(shape: Shape) -> Shape:
 
 def _layer_arrays(layer: Layer) -> dict[str, Any]:
     """Parameters and running statistics. Raises ValueError for a layer without a known counterpart in PyTorch."""
-    if not isinstance(layer, (Weighted, Norm)):
+    if not isinstance(layer, (Weighted, Norm)) or isinstance(layer, LocallyConnected2d):
         raise ValueError(f"{layer} has no known counterpart in PyTorch")
     return {**layer.parameters(), **layer.buffers()}
 

@@ -292,7 +292,7 @@ def test_rules_and_info_print_the_rules_and_the_environment(capsys):
     for rule in mf.rules.RULES.values():
         assert rule.name in printed and rule.equation in printed and rule.paper in printed
     assert program.main(["rules", "dtp"]) == 0
-    assert "accepts: networks of Linear, Conv2d, activations, pooling and Flatten" in capsys.readouterr().out
+    assert "accepts: networks of Linear, Conv2d, LocallyConnected2d, activations" in capsys.readouterr().out
     assert "embedded" in printed and np.__version__ in printed
 
 
@@ -390,6 +390,17 @@ def test_a_smaller_last_batch_is_dropped_in_a_run_and_when_it_is_resumed(capsys)
     assert not later & experiments.Experiment().as_config().keys()
     with pytest.raises(ValueError, match="1437 examples in batches of 2000 leave no batch"):
         stepper.Replay(dataclasses.replace(result.experiment, batch_size=2000), mf.data.load("digits")).batch()
+
+
+def test_untied_layers_and_their_sharing_are_options(tmp_path, capsys):
+    setting = ["--data", "digits", "--model", "cnn", "--depth", "1", "--untied", "--equal-start", "--rule", "fa"]
+    sharing = ["--share-weights", "every=10,group=kernel", "--epochs", "1", "--batch-size", "300", "--quiet"]
+    assert program.main(["train", *setting, *sharing, "--out", str(tmp_path / "run")]) == 0
+    assert re.search(r"locallyconnected1 +LocallyConnected2d .* 9,232 ", capsys.readouterr().out)
+    net, _, experiment = run_folder.open_run(tmp_path / "run")
+    assert net["locallyconnected1"].W.shape == (8, 8, 3, 3, 1, 16) and net["locallyconnected1"].equal_start
+    _, _, _, optimizer = experiments.build(experiment, mf.data.load("digits"))
+    assert repr(optimizer.share_weights) == "ShareWeights(every=10, group='kernel')"
 
 
 def test_parameter_groups_are_options(capsys):

@@ -12,6 +12,7 @@ import minifa as mf
 from minifa import rules
 
 OPTIONS = {"weight_decay": 0, "clip_norm": None, "manhattan": False, "constrain_weights": False, "freeze_signs": False}
+OPTIONS["share_weights"] = None
 FA = {
     "init": None,
     "normalise": None,
@@ -35,6 +36,11 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: mf.RMSprop(), {**OPTIONS, "lr": 0.01, "alpha": 0.99, "eps": 1e-8, "momentum": 0}),
     (lambda: mf.Linear(1, 1), {"has_bias": True, "name": "linear", "frozen": False, "needs_input_gradient": True}),
     (lambda: mf.Conv2d(1, 1, 3), {**WINDOW, "stride": (1, 1), "dilation": (1, 1), "groups": 1, "has_bias": True}),
+    (
+        lambda: mf.LocallyConnected2d(1, 1, 3, input_size=4),
+        {**WINDOW, "stride": (1, 1), "dilation": (1, 1), "equal_start": False, "has_bias": True},
+    ),
+    (lambda: mf.ShareWeights(), {"every": 1, "group": "all"}),
     (lambda: mf.MaxPool(3), {**WINDOW, "stride": (3, 3)}),
     (lambda: mf.AvgPool(3), {**WINDOW, "stride": (3, 3)}),
     (lambda: mf.BatchNorm(3), {"eps": 1e-5, "momentum": 0.1, "affine": True}),
@@ -130,10 +136,17 @@ def test_defaults(make, expected):
 @pytest.mark.parametrize("make", [make for make, _ in DEFAULTS if isinstance(make(), mf.Layer)])
 def test_a_given_layer_name_is_kept(make):
     made = make()
-    sizes = {"linear": (1, 1), "conv": (1, 1, 1), "residual": ([mf.ReLU()],), "groupnorm": (1, 1)}
+    sizes = {
+        "linear": (1, 1),
+        "conv": (1, 1, 1),
+        "locallyconnected": (1, 1, 1),
+        "residual": ([mf.ReLU()],),
+        "groupnorm": (1, 1),
+    }
     sizes |= {"vectors": (2,), "vectorlinear": (1, 1, 2), "gate": (1, 2), "divisivenorm": (1, 1)}
     given = sizes.get(made.kind, (2,) if made.kind.endswith(("pool", "norm", "response")) else ())
-    assert type(made)(*given, name="mine").name == "mine"
+    further = {"input_size": 1} if made.kind == "locallyconnected" else {}
+    assert type(made)(*given, **further, name="mine").name == "mine"
 
 
 def test_the_defaults_of_every_rule_optimizer_and_initialiser_are_tested():

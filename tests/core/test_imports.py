@@ -20,7 +20,7 @@ LEVELS = """
     network
     jacobians
     rules
-    optim metrics chance theory models data imports
+    sharing optim metrics chance theory models data imports
     target_metrics kernel_metrics layer_statistics attacks
     training weights saved_networks evaluation
     checkpoints signals

@@ -26,9 +26,11 @@ from minifa import (
     Residual,
     Sigmoid,
     Tanh,
+    backend,
 )
 from minifa.layers import conv, windows
 from minifa.layers.local_response_norm import response_plain
+from minifa.layers.locally_connected import products_plain
 from minifa.parallel import chunks
 from minifa.rules import BP
 from minifa.testing.examples import GEOMETRIES, inputs, network
@@ -346,6 +348,50 @@ def test_the_chunks_of_a_convolution_count_the_memory_of_its_patches(name, monke
     assert bool(cut) == (name in GATHERED)
 
 
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if name.startswith("LocallyConnected2d")])
+@pytest.mark.parametrize("chunk_bytes", [1 << 22, 1], ids=["whole", "in chunks"])
+def test_a_locally_connected_layer_equals_its_plain_reference(name, chunk_bytes, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
+    layers, shape = GEOMETRIES[name]
+    (layer,), x, rng = layers(), inputs(shape, n=4), np.random.default_rng(1)
+    y = layer.forward(x, Pass(True))
+    delta, B = rng.standard_normal(y.shape), rng.standard_normal(layer.W.shape)
+    plain = products_plain(layer, x, delta, B)
+    for ours, theirs in zip((y, layer.weight_gradient(x, delta), layer.carry(delta, B)), plain, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13, atol=1e-13)
+    np.testing.assert_array_equal(layer.joined(layer.matrices(B)), B)
+
+
+def test_a_locally_connected_layer_has_the_same_bits_on_any_number_of_threads():
+    """Of its products one position alone has more multiply-adds than BLAS computes on one thread."""
+    layer, rng = mf.LocallyConnected2d(16, 32, 3, padding=1, input_size=16), np.random.default_rng(1)
+    x, delta = rng.standard_normal((64, 16, 16, 16)), rng.standard_normal((64, 16, 16, 32))
+    results, before = [], backend.threads()
+    for threads in (1, 3):
+        backend.use("numpy", "float64", threads=threads)
+        y = layer.forward(x, Pass(True))
+        results.append({"y": y, "dW": layer.weight_gradient(x, delta), "below": layer.carry(delta, layer.W)})
+    backend.use("numpy", "float64", threads=before)
+    assert_same_bits(*results)
+
+
+@pytest.mark.parametrize("options", [{"padding": 1}, {"stride": 2}], ids=str)
+def test_a_convolution_is_a_locally_connected_layer_with_equal_kernels(options):
+    """And its gradient is the sum of the gradients at the positions."""
+    conv, untied = Conv2d(2, 3, 3, **options), mf.LocallyConnected2d(2, 3, 3, **options, input_size=(5, 6))
+    untied.W = np.broadcast_to(conv.W, untied.W.shape)
+    x, rng = inputs((5, 6, 2)), np.random.default_rng(1)
+    y = conv.forward(x, Pass(True))
+    np.testing.assert_allclose(untied.forward(x, Pass(True)), y, atol=1e-15)
+    delta = rng.standard_normal(y.shape)
+    for ours, theirs in zip(
+        untied.weight_and_bias_gradients(x, delta), conv.weight_and_bias_gradients(x, delta), strict=True
+    ):
+        np.testing.assert_allclose(ours.sum(axis=(0, 1)) if ours.ndim == 6 else ours, theirs, rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(untied.carry(delta, untied.W), conv.carry(delta, conv.W), rtol=1e-13, atol=1e-14)
+    assert untied.fans == conv.fans
+
+
 @pytest.mark.parametrize("size, alpha, beta, k", [(1, 1.0, 1.0, 1.0), (4, 0.5, 0.6, 2.0), (9, 1.0, 0.75, 1.0)])
 def test_response_normalisation_equals_its_plain_reference(size, alpha, beta, k):
     x = inputs((3, 2, 6), n=4)
@@ -413,7 +459,7 @@ def test_residual_adds_and_its_error_goes_through_both_branches():
     np.testing.assert_allclose(net.backward(delta, BP()), delta @ linear.W.T + delta, rtol=1e-14)
 
 
-@pytest.mark.parametrize("name", [name for name in GEOMETRIES if name.startswith(("Conv2d", "Linear"))])
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if name.startswith(("Conv2d", "Linear", "Locally"))])
 def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
     """<project(x, B), d> = <x, carry(d, B)>: B = W gives backpropagation, any other B feedback alignment."""
     layers, shape = GEOMETRIES[name]
@@ -441,6 +487,16 @@ def test_carry_is_the_adjoint_of_project_for_any_matrix(name):
         (lambda: Conv2d(1, 1, 3, stride=2, padding="same"), r"stride must be 1 for padding='same', got \(2, 2\)"),
         (lambda: Conv2d(1, 1, 3, padding="full"), "padding must be 'same' or 'valid', got 'full'"),
         (lambda: Conv2d(1, 1, 3, dilation=0), "dilation must be at least 1, got 0"),
+        (
+            lambda: mf.LocallyConnected2d(1, 1, 5, input_size=(4, 6)),
+            "kernel_size of a LocallyConnected2d must be at most the padded input, 4 x 6, got 5 x 5",
+        ),
+        (lambda: mf.LocallyConnected2d(1, 1, 3, input_size=0), "input_size must be at least 1, got 0"),
+        (
+            lambda: mf.LocallyConnected2d(512, 512, 3, padding=1, input_size=512),
+            "would take 4,947,802,324,992 bytes, more than is free: use fewer channels, a larger stride, or a Conv2d: "
+            "its 3 x 3 x 512 x 512 weights are shared by all 512 x 512 positions",
+        ),
         (lambda: BatchNorm(0), "features of BatchNorm 'batchnorm' must be at least 1, got 0"),
         (
             lambda: mf.LayerNorm((2, 3)),
@@ -489,6 +545,11 @@ def test_impossible_layers_are_refused(make, message):
             "at most the padded input, 5 x 9, got 3 x 3 with dilation 3 x 3 for",
         ),
         (lambda: Conv2d(1, 2, 5, padding=1), (2, 4, 1), "at most the padded input, 4 x 6, got 5 x 5"),
+        (
+            lambda: mf.LocallyConnected2d(1, 2, 3, input_size=5),
+            (5, 6, 1),
+            "expects images of 5 x 5 x 1, got 5 x 6 x 1 per example",
+        ),
         (lambda: BatchNorm(3), (4,), "expects 3 features or images of 3 channels"),
         (lambda: mf.LayerNorm(3), (2, 2, 4), "LayerNorm 'layernorm' expects 3 features or images of 3 channels"),
         (lambda: mf.LayerNorm((2, 2, 3)), (2, 2, 4), "expects images of 2 x 2 x 3, got 2 x 2 x 4 per example"),

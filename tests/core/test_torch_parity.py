@@ -47,12 +47,13 @@ def from_torch(tensor):
 
 
 def weight_to_torch(W):
-    W = np.ascontiguousarray(W.transpose(3, 2, 0, 1) if W.ndim == 4 else W.T)
+    if W.ndim < 6:  # one kernel for each position stays in our layout
+        W = np.ascontiguousarray(W.transpose(3, 2, 0, 1) if W.ndim == 4 else W.T)
     return torch.nn.Parameter(torch.tensor(W))
 
 
 def weight_from_torch(W):
-    return (W.permute(2, 3, 1, 0) if W.ndim == 4 else W.T).detach().numpy()
+    return (W if W.ndim == 6 else W.permute(2, 3, 1, 0) if W.ndim == 4 else W.T).detach().numpy()
 
 
 class Twin(torch.nn.Module):
@@ -80,6 +81,12 @@ class Twin(torch.nn.Module):
                 return F.linear(x, self.W, self.b)
             case Conv2d():
                 return F.conv2d(x, self.W, self.b, layer.stride, layer.padding, layer.dilation, layer.groups)
+            case mf.LocallyConnected2d():
+                (p, q), (more_rows, more_columns) = layer.window[2], layer.window[4]
+                patches = F.unfold(F.pad(x, (q, q + more_columns, p, p + more_rows)), layer.kernel, stride=layer.stride)
+                patches = patches.unflatten(1, (-1, *layer.kernel)).unflatten(4, layer.size)
+                y = torch.einsum("ncklij,ijklcd->ndij", patches, self.W)
+                return y if self.b is None else y + self.b[:, None, None]
             case BatchNorm():
                 gamma, beta = getattr(self, "gamma", None), getattr(self, "beta", None)
                 return F.batch_norm(x, self.mean, self.var, gamma, beta, self.training, layer.momentum, layer.eps)

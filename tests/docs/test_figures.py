@@ -273,6 +273,17 @@ def test_kernels_lie_in_tiles_input_channels_down_and_output_channels_across(sha
     assert ("Shown" in words(figure)) == (c_out > 8)
 
 
+def test_the_kernels_of_a_locally_connected_layer_lie_at_their_positions():
+    W = np.zeros((9, 4, 2, 2, 3, 5))
+    W[1, 2, 0, 1, 0, 0] = 1.0  # element (0, 1) of the kernel at row 1, column 2
+    figure = figures.kernels(W)
+    sheet = figure.axes[0].images[0].get_array()
+    assert sheet.shape == (8 * 3 - 1, 4 * 3 - 1) and sheet[1 * 3, 2 * 3 + 1] == 1 and np.nansum(sheet) == 1
+    assert "input channel 0 to output channel 0, at 32 of 36 positions" in " ".join(words(figure).split())
+    stacked = " ".join(words(figures.matrices(W, None)).split())
+    assert "The matrices of 9 × 4 positions, 12 × 5 each, are shown one below the other" in stacked
+
+
 def test_of_many_kernels_the_first_are_shown_with_a_note():
     figure = figures.kernels(waves(3, 3, 32, 64))
     assert images(figure)[0].shape == (8 * 4 - 1, 8 * 4 - 1)

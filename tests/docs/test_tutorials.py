@@ -56,7 +56,7 @@ def kept(script):
 
 
 def test_every_tutorial_exists_and_every_notebook_has_its_script():
-    assert [int(path.name[:2]) for path in SCRIPTS] == [*range(1, 22), 26]
+    assert [int(path.name[:2]) for path in SCRIPTS] == [*range(1, 27)]
     assert {path.stem for path in TUTORIALS.glob("*.ipynb")} <= {path.stem for path in SCRIPTS}
 
 

@@ -62,10 +62,10 @@ CONTRACT = {
     *("magnitude_initialisers", "sign_source"),
     *("target_of", "send", "learn_map", "learn", "learn_block", "noise"),  # a rule with targets
     *("local_loss", "signals"),  # a rule with local losses
-    *("bind", "clip", "constrain", "group"),  # an optimizer
+    *("bind", "clip", "constrain", "group", "average", "check"),  # an optimizer
     *("trace_arrays", "target_equation"),
     *("varies", "check_input", "column", "continues", "matching_index", "record_feedback"),
-    *("augment", "centre_crop", "positions", "matrices", "look", "phase", "seen", "is_dense"),
+    *("augment", "centre_crop", "positions", "matrices", "joined", "look", "phase", "seen", "is_dense"),
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")
@@ -243,6 +243,13 @@ GIVEN: dict[str, Give] = {
     "groups": lambda w: 1,
     "num_channels": lambda w: 4,
     "kernel_size": lambda w: 2,
+    "input_size": lambda w: 3,
+    "kernels": lambda w: np.ones((4, 3, 2), "f4"),
+    "patterns": lambda w: np.ones((2, 3), "f4"),
+    "eta": lambda w: 0.1,
+    "gamma": lambda w: 0.1,
+    "sharing.sleep.start": lambda w: np.ones((4, 3, 2), "f4"),
+    "sharing.ShareWeights.read.text": lambda w: "every=2",
     "size": lambda w: 3,
     "layers": lambda w: [mf.Linear(4, 3)],
     "body": lambda w: [mf.Linear(4, 4)],
@@ -480,6 +487,7 @@ OWNERS: dict[str, Give] = {
     "Moment": Objects.moment,
     "Experiment": lambda w: w.experiment,
     "Initialiser": lambda w: initialisers.find("he_normal"),
+    "ShareWeights": lambda w: mf.ShareWeights(),
     "Checkpoint": lambda w: checkpoints.read(w.checkpoint()),
     "Replay": lambda w: stepper.Replay(w.experiment, w.data),
     "Stepper": lambda w: stepper.Stepper(
