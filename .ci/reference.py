@@ -11,7 +11,7 @@ import pdoc
 import minifa
 
 # All modules with public names in their __all__, in the order in which a new user would read them.
-PAGES = """network layers rules losses optim schedules training evaluation data models metrics target_metrics
+PAGES = """network layers rules losses optim sharing schedules training evaluation data models metrics target_metrics
     kernel_metrics kernels layer_statistics attacks jacobians chance theory comparison figures tracing saved_networks
     initialisers rng backend experiments checkpoints weights imports testing environment frames errors""".split()
 

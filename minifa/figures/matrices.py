@@ -48,7 +48,7 @@ def matrices(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
         ValueError: W and B have different shapes, or are not matrices or kernels.
     """
     w, b = _pair(W, B)
-    alone = "No B: not computed yet, or not used by this rule." if b is None else ""
+    alone = "No B of W's shape: the rule uses none, or has not computed it yet." if b is None else ""
     if b is not None and numpy.array_equal(w, b):
         b, alone = None, "B equals W."
     shape = as_matrix(w).shape

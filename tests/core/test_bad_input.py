@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import shutil
 import time
 import tracemalloc
@@ -332,6 +333,14 @@ def measured(method, batch_size):
     )
 
 
+IMAGE = (32, 32, 3)
+
+
+def outputs(model):
+    """A number of outputs that the model accepts for `IMAGE`."""
+    return math.prod(IMAGE) if model == "autoencoder" else 10
+
+
 PARAMETERS = {
     "features of Linear": (lambda value: mf.Linear(value, 2), 3, (*NO_SIZES, 0)),
     "bias of Linear": (lambda value: mf.Linear(2, 2, bias=value), False, NO_FLAGS),
@@ -435,12 +444,12 @@ PARAMETERS = {
     "channels of bench_cnn": (lambda value: models.bench_cnn((8, 8, 1), 2, value), (2, 3), (5, "x", None, (0,), ["a"])),
     "stem of resnet18": (lambda value: models.resnet18((32, 32, 3), 2, value), "imagenet", (*NO_WORDS, None)),
     **{
-        f"input_shape of {name}": (lambda value, model=model: model(value, 10), (32, 32, 3), NO_SHAPES)
-        for name, model in models.MODELS.items()
+        f"input_shape of {name}": (lambda value, name=name: models.MODELS[name](value, outputs(name)), IMAGE, NO_SHAPES)
+        for name in models.MODELS
     },
     **{
-        f"n_out of {name}": (lambda value, model=model: model((32, 32, 3), value), 3, (*NO_SIZES, 0))
-        for name, model in models.MODELS.items()
+        f"n_out of {name}": (lambda value, name=name: models.MODELS[name](IMAGE, value), outputs(name), (*NO_SIZES, 0))
+        for name in models.MODELS
     },
     "layers of Network": (lambda value: mf.Network(deepcopy(value)), (mf.Linear(2, 2),), (*NO_LAYERS, [])),
     "seed of Network": (lambda value: mf.Network([mf.ReLU()], seed=value), 3, (*NO_NUMBERS[:-1], None, 2.5, -1)),

@@ -217,7 +217,7 @@ def test_the_angle_and_further_facts_are_in_the_text(B, expected, engine):
 @pytest.mark.parametrize("sides", [(4, 3), (90, 3)])
 def test_without_a_matrix_to_compare_w_is_drawn_alone(sides):
     W = waves(*sides)
-    for B, reason in ((None, "No B: not computed yet, or not used by this rule."), (W, "B equals W.")):
+    for B, reason in ((None, "No B of W's shape: the rule uses none, or has not computed it yet."), (W, "B equals W.")):
         figure = figures.matrices(W, B)
         assert reason in words(figure).replace("\n", " ") and "angle" not in words(figure).lower()
         assert [len(axes.images) for axes in figure.axes[:-1]] == [1]  # the last one is the colour bar
@@ -988,7 +988,7 @@ def test_a_convolutional_run_shows_kernels_and_no_b_of_another_shape(tmp_path):
     folder, _ = train(tmp_path, "fa:conv=dense", "--depth", "2", epochs=1, model="cnn")
     drawn = figures.of_run(folder, dark=True)
     assert {"kernels-conv1", "kernels-conv2", "signs-linear1"} <= drawn.keys() and "signs-conv2" not in drawn
-    assert "no B" in words(drawn["matrices-conv2"])
+    assert "No B of W's shape" in words(drawn["matrices-conv2"])
     assert drawn["training"].get_facecolor() == to_rgba(figures.DARK["figure.facecolor"])
 
 

@@ -72,6 +72,7 @@ INSIDE = {
         *("marked", "unmarked", "wrong", "set_error"),  # of forward-forward
         "compare",  # it trains; its arrays are those of from_arrays
         "show_feedback",  # its matrices are those of a file that is validated
+        *("matrices", "joined"),  # of a layer with weights: of its own arrays
     ),
     *("check_error", "check_pair"),
     *("local_loss", "objective"),  # of a rule with local losses
@@ -125,6 +126,8 @@ GIVEN: dict[str, Callable[[Objects], Any]] = {
     "train": lambda w: w.examples,
     "examples": lambda w: w.examples,
     "epochs": lambda w: 1,
+    "path": lambda w: "true",
+    "shape": lambda w: (3, 1, 1),
 }
 EXAMPLES = ("train", "examples", "validation")  # of which x and y are replaced
 STATES = ("state",)  # of which one array is replaced
