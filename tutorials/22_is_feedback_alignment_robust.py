@@ -117,9 +117,9 @@ for name in trained:
     assert abs(np.mean([np.nanmean(c) for c in cosines]) - (name == "bp")) < 0.1
 
 # %% [markdown]
-# Zero, up to chance. (The mean is over the examples for which neither gradient is zero; the section on the second
-# mask counts the others.) The attack on the network of feedback alignment goes in a random direction, and random
-# directions are harmless: random signs of the same size are a control that should stand beside every attack.
+# Near zero. (The mean is over the examples for which neither gradient is zero; the section on the second mask counts
+# the others.) The attack on the network of feedback alignment goes in a random direction, and random directions are
+# harmless: random signs of the same size are a control that should stand beside every attack.
 #
 # Nothing prevents an attacker from using the weights. The network does not know by which rule it was trained, and the
 # path `"true"` is backpropagation through it.
