@@ -496,7 +496,10 @@ def _batches(examples: Examples, net: Network) -> Iterator[tuple[slice, Array, A
 
 
 def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else f"{value:{form}}".replace("%", " %")
+    if value is None:
+        return "-"
+    text = f"{value:{form}}".replace("%", " %")
+    return text.lstrip("-") if not text.strip("-0. %") else text  # not -0.00
 
 
 def _values(values: Mapping[str, float], form: str) -> str:

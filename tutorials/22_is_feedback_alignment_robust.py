@@ -95,7 +95,8 @@ assert own["fa"].mean() > clean["fa"].mean() - 0.02
 
 # %% [markdown]
 # The answer is (b), and the difference is enormous: feedback alignment loses nothing. Results like this have been
-# published as the robustness of feedback alignment.
+# published as the robustness of feedback alignment: the abstract of Akrout 2019 (arXiv 1908.03560) has an accuracy of
+# 98 % under attack on MNIST, where backpropagation has 0.03 %.
 #
 # ## The first mask: the wrong gradient
 #
@@ -116,8 +117,9 @@ for name in trained:
     assert abs(np.mean([np.nanmean(c) for c in cosines]) - (name == "bp")) < 0.1
 
 # %% [markdown]
-# Zero. The attack on the network of feedback alignment goes in a random direction, and random directions are harmless:
-# random signs of the same size are a control that should stand beside every attack.
+# Near zero. (The mean is over the examples for which neither gradient is zero; the section on the second mask counts
+# the others.) The attack on the network of feedback alignment goes in a random direction, and random directions are
+# harmless: random signs of the same size are a control that should stand beside every attack.
 #
 # Nothing prevents an attacker from using the weights. The network does not know by which rule it was trained, and the
 # path `"true"` is backpropagation through it.
@@ -215,10 +217,15 @@ ax.set_title("FGSM, 20/255: the two masks of feedback alignment fall (five seeds
 _ = ax.legend()
 
 # %% [markdown]
-# The answer is (c). Both masks have fallen: the network of feedback alignment is as fragile as that of backpropagation,
-# or more so. For backpropagation, whose gradients do not vanish here, loss and margin give the same. And each mask
-# hides the network by itself: where the loss has no gradient, the rule has none either, so that its own attack above
-# moved few images at all. On the margin it moves every image, and it is still harmless.
+# The answer is (c). In the picture "margin" means the gradient of the margin, and the other two gradients are those
+# of the loss. Both masks have fallen: the network of feedback alignment is as fragile as that of backpropagation, or
+# more so. For backpropagation, whose gradients do not vanish here, loss and margin give the same. And each mask hides
+# the network by itself: where the loss has no gradient, the rule has none either, so that its own attack above moved
+# few images at all. On the margin it moves every image, and it is still harmless.
+#
+# The first mask is a property of the rule, the second one of the training. With a tenth of the learning rate in
+# `train` (0.005) the true class leads by only 4, and no gradient is zero: FGSM along the true gradient of the loss
+# then leaves 0.55, along the rule's own gradient 0.94 (means of five seeds).
 #
 # This is how such an image looks. The change is the same in all pixels but for its sign, and only the direction decides
 # whether it is harmless.
@@ -253,11 +260,12 @@ for row, i in zip(axes, shown, strict=True):
 #
 # ## All numbers side by side
 #
-# `minifa.attacks.measure` makes all of these attacks, also with PGD (ten steps of a quarter of $\varepsilon$, projected
-# back to $\varepsilon$), and prints them in one table, so that no number stands alone. It has one column more: examples
-# that were made on *another* network, one trained with backpropagation from another seed. An attack that knows the
-# network should do more harm than one that does not; where it does less, as under feedback alignment along the loss,
-# it is broken.
+# `minifa.attacks.measure` makes all of these attacks, also with PGD (ten steps of a quarter of $\varepsilon$,
+# projected back to $\varepsilon$), and prints them in one table, so that no number stands alone. The last two columns
+# are the cosine of own and true gradient, and the share of examples whose true gradient of the loss is zero. The
+# column "from bp" is new: examples that were made on *another* network, one trained with backpropagation from another
+# seed. An attack that knows the network should do more harm than one that does not; where it does less, as under
+# feedback alignment along the loss, it is broken.
 
 # %%
 names = ("bp", "fa", "usf", "frsf", "brsf", "dfa")

@@ -3,10 +3,10 @@
 #
 # **A weight mirror measures correlations: noise drives the units of a layer, and the feedback learns how the units
 # above covary with them. If the noise of different units is correlated, a unit is credited with the effects of the
-# others, and feedback that was to copy the weights ends 50 degrees from them; training becomes worse than under
-# feedback alignment. A spiking unit has a way out. Just above and just below its threshold everything else is alike, so
-# that the jump of the activity above it is the effect of its own spike. The rule `rdd` learns these jumps, and trains
-# as backpropagation does under the very noise that misleads the mirror.**
+# others, and feedback that was to copy the weights ends about 50 degrees from them; training becomes worse than under
+# feedback alignment. A spiking unit has a way out. Just above and just below its threshold everything else is alike,
+# so that the jump of the activity above it is the effect of its own spike. The rule `rdd` learns these jumps, and
+# trains as backpropagation does under the very noise that misleads the mirror.**
 #
 # You need feedback alignment (tutorial 03) and the weight mirror (09). The rules are those of Guerguiev et al. 2019
 # (`rdd`), Ahmad et al. 2020 (`stdwi`), Gierlich et al. 2025 (`sal`) and Max et al. 2022 (`pal`), in discrete time.
@@ -44,14 +44,16 @@ def learned(rule, samples=N, rate=1):
 # %% [markdown]
 # ## What a mirror measures
 #
-# In a phase of a weight mirror noise $x$ drives the inputs of a layer, the outputs answer with $y = x W$, and $B$ moves
-# towards the mean of $x^\top y$. With $C$ the correlations of the noise between inputs,
+# In a phase of a weight mirror noise $x$ drives the inputs of a layer, the outputs answer with $y = x W$, and $B$
+# moves towards the mean of $x^\top y$. With $\sigma^2$ the variance of the noise and $C$ the matrix of its
+# correlations between inputs,
 #
 # $$E[x^\top y] = E[x^\top x]\, W = \sigma^2\, C\, W$$
 #
-# For white noise $C$ is the identity, and $B$ learns $W$. Now let every pair of inputs be correlated. In this tutorial
-# a unit has a normally distributed drive $u$ and **spikes** where $u \ge 0$; the mirror receives the spikes, with their
-# mean subtracted and their size 1. If the drives have the correlation $c$, spikes have $c' = \frac{2}{\pi} \arcsin c$.
+# For white noise $C$ is the identity, and $B$ learns $W$. Now let every pair of inputs be correlated. In this
+# tutorial a unit has a normally distributed drive $u$ and **spikes** where $u \ge 0$; the mirror receives the spikes,
+# shifted and scaled to mean 0 and variance 1. If the drives have the correlation $c$, spikes have $c' = \frac{2}{\pi}
+# \arcsin c$.
 #
 # > **Predict, then run.** The drives have the weak correlation 0.3, and the phase is so long (20,000 patterns) that
 # > chance plays no part. How far from $W$ does the mirror end? (a) 5 degrees. (b) 15 degrees. (c) More than 40 degrees.
@@ -141,7 +143,8 @@ plt.show()
 
 # %% [markdown]
 # With a spike $y$ is larger than without: the correlation has the wrong **sign**. The lines find the effect. Without
-# them the window would have to be very narrow; then few patterns remain.
+# them the window would have to be very narrow; then few patterns remain. (The two grey rows in the picture are
+# patterns in which no unit or every unit spikes.)
 #
 # > **Predict, then run.** `rdd` for the whole layer, with lines and with means (`fit=constant`). Which is nearer to $W$
 # > at $c = 0$, where nothing confounds? (a) Lines: they are always right. (b) Means: two numbers less are estimated.
@@ -193,11 +196,13 @@ plt.show()
 # %% [markdown]
 # ## One bit per unit is enough
 #
-# What must a synapse know of the unit above it? The mirror receives its activity as a number. `stdwi` receives only its
-# spikes: the mean input at the moments of a spike, $E[x_i \mid \text{unit } j \text{ spikes}]$, is proportional to
-# $W_{ij}$. Each output unit needs a gain control, so that it spikes at the rate $r = 0.3$. And `sal` needs no constant
-# for the size of $B$: both directions of a pair of synapses act, and $B$ learns what follows a unit's activity minus
-# what precedes it. Each rule has a law, with $n$ patterns and $w^2$ the mean square of the weights:
+# What must a synapse know of the unit above it? The mirror receives its activity as a number. `stdwi` receives only
+# its spikes: the mean input at the moments of a spike, $E[x_i \mid \text{unit } j \text{ spikes}]$, is proportional
+# to $W_{ij}$. Each output unit needs a gain control, so that it spikes at the rate $r = 0.3$. And `sal` needs no
+# constant for the size of $B$: both directions of a pair of synapses act, and $B$ learns what follows a unit's
+# activity minus what precedes it. Each rule has a law for noise without correlations, with 30 inputs, 20 outputs, $n$
+# patterns and $w^2$ the mean square of the weights (the 16 comes from the gain control, under which the probability
+# of a spike has the standard deviation $r/4$):
 #
 # | rule | $\tan^2$ of the angle after $n$ patterns |
 # |---|---|
@@ -324,8 +329,8 @@ plt.show()
 # for $F = 48$ inputs and $c = 0.3$.
 #
 # `stdwi` trains as the others do at 21 degrees, from one bit per unit and pattern. `pal` needs no phases: its noise
-# rides on the activity of the batch itself, and a high-pass filter takes most of the signal away; what is left of the
-# signal is noise for the noise.
+# is added to the activity of the batch itself, and a high-pass filter removes a part of the signal; the part that is
+# left makes the estimate of $W$ noisier.
 #
 # One rate for all is not fair to all. The table with each rule's own rate, its command and PyTorch beside it is in
 # `tutorials/results/README.md` ("Feedback from noise"). There, too, the misled mirror is far below feedback alignment

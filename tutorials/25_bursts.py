@@ -184,7 +184,9 @@ assert np.allclose(p, rates["p"]) and np.allclose(p_t, rates["p_t"])
 # error is exactly $p_b$ times the true one, because $b - b^t = p_b\,(h - t)\,h\,(1 - h)$.
 #
 # $p\,(1 - p)$ is another number for each unit and example. The authors add recurrent **inhibition**, which learns to
-# cancel $u$ (`inhibition=true` assumes that it has succeeded): the dendrite then sees $du$ alone.
+# cancel $u$ (`inhibition=true` assumes that it has succeeded): the dendrite then sees $du$ alone. Below, each
+# gradient of `burst` is fitted by a factor times that of feedback alignment (divided by $p_b$); the residual is the
+# part that the factor does not fit, relative to the gradient's norm.
 #
 # > **Predict, then run.** With inhibition and small errors, the gradient of the first of two hidden layers is that of
 # > feedback alignment times which number (apart from the output's $p_b$)? (a) None: it differs from unit to unit.

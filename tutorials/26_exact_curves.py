@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 26 · Exact curves
 #
-# **For three small systems the course of learning is known in advance, without a free parameter: two wide linear layers
-# under feedback alignment, a network that learns a teacher online, and a single mode of two linear layers. We train
-# minifa's networks, draw the points on the lines of the theory, and read three facts from the equations. Feedback that
-# resembles the weights from the start aligns better and moves the features less. Weights that start small are aligned
-# with B while most of the error is left. And feedback alignment learns the modes of a task in the order of B times T,
-# not of T: a small mode with a large B comes first.**
+# **For three small systems the course of learning is known in advance, without a free parameter: two wide linear
+# layers under feedback alignment, a network that learns a teacher online, and a single mode of two linear layers. We
+# train minifa's networks and read three facts from the equations; in all pictures the lines are the theory, and the
+# points are measured in training. Feedback that resembles the weights from the start aligns better and moves the
+# features less. Weights that start small are aligned with B while most of the error is left. And feedback alignment
+# learns the modes of a task in the order of B times T, not of T: a small mode with a large B comes first.**
 #
 # You need feedback alignment (tutorial 03) and its invariant (04). The curves are in `minifa.theory`, whose source
 # states the equations and the papers: Bordelon & Pehlevan 2022, Refinetti, d'Ascoli, Ohana & Goldt 2021, Girotti,
@@ -39,20 +39,23 @@ def distance(t, curve, times, points):
 # %% [markdown]
 # ## Two wide linear layers
 #
-# $h = xW_1$ and $f = hW_2 / \gamma_0$ with $N$ hidden units, all weights drawn with the standard deviation
-# $1/\sqrt N$, and feedback that is correlated with the readout, $B = \rho W_2(0) + \sqrt{1 - \rho^2}\, M$. The inputs
-# are orthonormal. Two numbers describe the network: the size of its features in the direction of the targets, and the
-# overlap of readout and feedback,
+# $h = xW_1$ and $f = hW_2 / \gamma_0$ with $N$ hidden units, all weights drawn with the standard deviation $1/\sqrt
+# N$, and feedback that is correlated with the readout, $B = \rho W_2(0) + \sqrt{1 - \rho^2}\, M$, where $M$ is drawn
+# as $W_2(0)$ is. The number $\gamma_0$ says how far the features must move for the outputs to reach the targets $y$;
+# time is the number of steps times their size. The inputs are orthonormal. Two numbers describe the network: the size
+# of its features in the direction of the targets, and the overlap of readout and feedback,
 #
 # $$H = \frac{\lVert h^\top y \rVert^2}{\lVert y \rVert^2} \qquad G = \langle W_2, B \rangle$$
 #
-# At the start $H = 1$ and $G = \rho$. For $N \to \infty$ one number $a$ determines everything (Bordelon & Pehlevan):
+# At the start $H = 1$ and $G = \rho$. For $N \to \infty$ one number $a$, which starts at 0, determines everything
+# (Bordelon & Pehlevan):
 #
 # $$\dot a = \gamma_0 \lVert y \rVert - \tfrac12 a^3 - (1 + \rho)\, a \qquad H = 1 + a^2 \qquad G = \rho +
 # \tfrac12 a^2$$
 #
-# and under backpropagation $H = G = \sqrt{1 + u^2}$ with $u = \gamma_0 \lVert f \rVert$. We train a network of 4,000
-# units with minifa's `fa:correlation=rho` and plain SGD in small steps, and measure $H$ and $G$.
+# and under backpropagation, where $B$ is $W_2$ and $G$ its squared norm, $H = G = \sqrt{1 + u^2}$ with $u = \gamma_0
+# \lVert f \rVert$. We train a network of 4,000 units with minifa's `fa:correlation=rho` and plain SGD in small steps,
+# and measure $H$ and $G$.
 #
 # > **Predict, then run.** $B$ is correlated with $W_2$ from the start, $\rho = 0.5$ instead of $0$. What happens to the
 # > features? (a) They move more, because the error is carried down better. (b) They move less. (c) They move as much.
@@ -113,9 +116,9 @@ for ax, title in zip(
 _ = axes[0].legend()
 
 # %% [markdown]
-# The answer is (b). Lines are the theory, points the training. At the end the outputs are the targets, so
-# $\frac12 a^3 + (1 + \rho)\, a = \gamma_0 \lVert y \rVert$: with a larger $\rho$ a smaller $a$ is enough, because the
-# same change of the hidden layer has more effect on the outputs. More alignment, less change of the features.
+# The answer is (b). At the end the outputs are the targets, so $\frac12 a^3 + (1 + \rho)\, a = \gamma_0 \lVert y
+# \rVert$: with a larger $\rho$ a smaller $a$ is enough, because the same change of the hidden layer has more effect
+# on the outputs. More alignment, less change of the features.
 #
 # A network of finite width is near the line, not on it. Its weights are random draws, so the outputs deviate by about
 # $1/\sqrt N$ already at the start:

@@ -10,7 +10,7 @@ import re
 import sys
 
 from ..registry import lookup, option_names
-from ..rules import RULES, Rule
+from ..rules import RULES, Rule, make
 from ..text import lines_of, terminal_width
 from .exit_codes import OK
 
@@ -39,12 +39,14 @@ def _indented(*paragraphs: str) -> list[str]:
 
 def _description(rule: type[Rule]) -> str:
     """Equation, requirements and options of a rule, and the text at the top of its file."""
+    parameters = inspect.signature(rule).parameters
     passes = "one forward and one backward pass" if rule.one_backward_pass else "not a single backward pass, see below"
-    feedback = f"{'learns' if rule.feedback_learns else 'does not learn'}; default weight decay {rule.weight_decay:g}"
+    needs_options = any(one.default is one.empty for key, one in parameters.items() if key != "seed")
+    learns = rule.feedback_learns if needs_options else make(rule.name).feedback_learns  # an option decides, in burst
+    feedback = f"{'learns' if learns else 'does not learn'}; default weight decay {rule.weight_decay:g}"
     networks = [f"accepts: {rule.accepts}"] if rule.accepts else []
     lines = [_summary(rule), *_indented(f"per update of the weights: {passes}", f"feedback: {feedback}", *networks), ""]
     names = [name for name in option_names(rule) if name != "seed"]  # type: ignore[arg-type]  # a class can be hashed
-    parameters = inspect.signature(rule).parameters
     if names:
         first = f"{rule.name}:{names[0]}={_written(parameters[names[0]].default)}"
         lines += lines_of(

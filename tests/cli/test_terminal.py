@@ -207,6 +207,12 @@ def test_a_rule_is_described_with_every_option(name, capsys):
     assert "see its class" not in printed  # every option has a text
 
 
+@pytest.mark.parametrize(("name", "learns"), [("fa", "does not learn"), ("burst", "does not learn"), ("rdd", "learns")])
+def test_a_rule_is_described_with_whether_its_feedback_learns_by_default(name, learns, capsys):
+    assert run("rules", name) == 0
+    assert f" feedback: {learns}; " in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_option_is_described_by_the_class_that_explains_it(capsys):
     assert run("rules", "usf") == 0
     printed = " ".join(capsys.readouterr().out.split())

@@ -364,6 +364,13 @@ def test_examples_without_classes_and_unknown_attacks_are_refused():
     assert str(attacks.AttackReport(Units("inputs"))) == "no network was attacked"
 
 
+def test_a_cosine_that_is_rounded_to_zero_has_no_sign():
+    report, _, _ = report_of("fa", attacks=["fgsm"])
+    for row in report.rows:
+        row["cosine"] = -0.001
+    assert " 0.00 " in str(report) and "fa 0.00 (cosine)" in str(report) and "-0.00" not in str(report)
+
+
 def test_no_rule_s_gradient_depends_on_what_it_did_before(engine):
     """Own gradients twice, and after an attack: the same bits."""
     for description in ("fa", "brsf", "usf", "stale:every=2", "asap", "information_alignment"):
