@@ -6,7 +6,7 @@ import pytest
 from conftest import installed
 
 import minifa as mf
-from minifa import backend
+from minifa import attacks, backend
 from minifa.cli import program
 
 TRAIN = ["--data", "xor", "--model", "mlp", "--hidden", "4", "--epochs", "1", "--lr", "0.1", "--quiet"]
@@ -79,6 +79,22 @@ def test_one_run_is_attacked_in_its_folder_and_saved_networks_with_a_data_set(tm
     code, out, _ = attack(capsys, "fa.npz", "runs/fa", "--examples", "5", "--attack", "fgsm", "--data", "digits")
     assert code == 0 and "No network to transfer from" in out
     assert out.count("\nfa.npz ") == out.count("\nruns/fa ") == 2
+
+
+def test_an_interrupted_attack_keeps_its_rows_and_says_how_many_there_are(tmp_path, monkeypatch, capsys):
+    trained("bp")
+    measure_into = attacks.measure_into
+
+    def interrupted(*arguments):
+        yield next(measure_into(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(attacks, "measure_into", interrupted)
+    capsys.readouterr()
+    code, out, err = attack(capsys, "runs/bp", "--eps", "1,2,1", "--attack", "fgsm")
+    assert code == 130 and "interrupted, 1 of 2 rows are finished" in err and "FGSM" in out
+    with open(tmp_path / "runs/bp/attack.csv", encoding="utf-8", newline="") as file:
+        assert [row["eps"] for row in csv.DictReader(file)] == ["1.0"]
 
 
 @pytest.mark.parametrize(

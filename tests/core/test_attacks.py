@@ -364,6 +364,31 @@ def test_examples_without_classes_and_unknown_attacks_are_refused():
     assert str(attacks.AttackReport(Units("inputs"))) == "no network was attacked"
 
 
+def test_what_has_no_gradient_is_refused_before_the_first_attack():
+    data = mf.data.from_arrays(*two_classes())
+    nets = [mf.Network([mf.Linear(6, 8), mf.ReLU(), mf.UnitLength(), mf.Linear(8, 2)], 0, (6,)) for _ in range(2)]
+    bp, other = (make(name).attach(net) for name, net in zip(("bp", "forward_forward"), nets, strict=True))
+    unattached = make("fa")
+    for source, networks, error, message in (
+        ((nets[1], other, CE), {}, NoInputGradient, "of the transferred examples has no true gradient: .*'forward_for"),
+        (None, {"second": (nets[1], unattached, CE)}, RuntimeError, "'fa' is not attached to this network"),
+    ):
+        report = attacks.AttackReport(Units("inputs"))
+        rows = attacks.measure_into(
+            report, {"first": (nets[0], bp, CE), **networks}, data.test, [0.1], ["fgsm"], 1, source, 0
+        )
+        with pytest.raises(error, match=message):
+            next(rows)
+
+
+def test_a_size_that_is_given_twice_is_attacked_once():
+    net = mf.Network([mf.Linear(6, 2)], 0, (6,))
+    rule = make("bp").attach(net)
+    data = mf.data.from_arrays(*two_classes())
+    report = measure({"bp": (net, rule, CE)}, data.test, [0.1, 0.2, 0.1], Units("inputs"), ["fgsm"])
+    assert [row["eps"] for row in report.rows] == [0.1, 0.2]
+
+
 def test_no_rule_s_gradient_depends_on_what_it_did_before(engine):
     """Own gradients twice, and after an attack: the same bits."""
     for description in ("fa", "brsf", "usf", "stale:every=2", "asap", "information_alignment"):
