@@ -67,7 +67,8 @@ def test_one_run_is_attacked_in_its_folder_and_saved_networks_with_a_data_set(tm
     code, out, err = attack(capsys, "runs/fa", *few)
     assert (code, err) == (0, "") and "8/255" in out and "from bp" in " ".join(out.split())
     assert "PGD" not in out
-    assert (tmp_path / "runs/fa/attack.csv").is_file() and "attack.png" in (tmp_path / "runs/fa/index.html").read_text()
+    page = (tmp_path / "runs/fa/index.html").read_text(encoding="utf-8")
+    assert (tmp_path / "runs/fa/attack.csv").is_file() and 'href="attack.csv"' in page and "attack.png" in page
     code, again, _ = attack(capsys, "fa.npz", *few, "--out", "mine")
     assert code == 0 and (tmp_path / "mine/attack.csv").read_bytes() == (tmp_path / "runs/fa/attack.csv").read_bytes()
     assert again.partition("written to")[0] == out.partition("written to")[0]
