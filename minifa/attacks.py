@@ -90,11 +90,11 @@ class Units:
 
 
 def written(units: Units, eps: float) -> str:
-    """A perturbation as text; of pixels in 255ths, where it is a whole number of them."""
-    steps = eps * 255
-    if units.bounds is not None and abs(steps - round(steps)) < 1e-6:
-        return f"{round(steps)}/255" if steps else "0"
-    return f"{eps:g}"
+    """A perturbation as text; of pixels in 255ths, where it is a whole number of them and no short decimal."""
+    text, steps = f"{eps:g}", round(eps * 255)
+    if units.bounds is not None and steps and abs(eps * 255 - steps) < 1e-6 and len(text) > len("0.25"):
+        return f"{steps}/255"
+    return text
 
 
 def units_of(data: Dataset) -> Units:
