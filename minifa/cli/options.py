@@ -234,7 +234,9 @@ def _add_model(what: argparse._ArgumentGroup, default: str) -> None:
         "--activation", help=f"of the models mlp (default: relu) and autoencoder (sigmoid): {', '.join(ACTIVATIONS)}"
     )
     what.add_argument(
-        "--output-activation", help="after its last layer: sigmoid with --loss half_squared_error (default: none)"
+        "--output-activation",
+        metavar="NAME",
+        help="after its last layer: sigmoid with --loss half_squared_error (default: none)",
     )
     what.add_argument(
         "--init", help=f"initialiser of the weights of the model mlp: {', '.join(INITIALISERS)} (default: he_normal)"
