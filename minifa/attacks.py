@@ -90,11 +90,11 @@ class Units:
 
 
 def written(units: Units, eps: float) -> str:
-    """A perturbation as text; of pixels in 255ths, where it is a whole number of them."""
-    steps = eps * 255
-    if units.bounds is not None and abs(steps - round(steps)) < 1e-6:
-        return f"{round(steps)}/255" if steps else "0"
-    return f"{eps:g}"
+    """A perturbation as text; of pixels in 255ths, where it is a whole number of them and no short decimal."""
+    text, steps = f"{eps:g}", round(eps * 255)
+    if units.bounds is not None and steps and abs(eps * 255 - steps) < 1e-6 and len(text) > len("0.25"):
+        return f"{steps}/255"
+    return text
 
 
 def units_of(data: Dataset) -> Units:
@@ -341,7 +341,7 @@ def measure(
     Args:
         networks: by name, each network with its attached rule and the loss of its training.
         examples: with class labels, as the networks expect them.
-        eps: the sizes of the perturbation, in ``units``.
+        eps: the sizes of the perturbation, in ``units``; equal ones count once.
         units: as `units_of` returns them.
         attacks: "fgsm", "pgd" or both.
         steps: of PGD.
@@ -356,7 +356,9 @@ def measure(
 
     Raises:
         TypeError: an argument of the wrong type.
+        RuntimeError: a rule is not attached to its network.
         ValueError: examples without classes, an unknown attack, or an eps below 0.
+        minifa.metrics.NoInputGradient: the source has no true gradient.
 
     >>> data, loss = mf.data.load("digits"), mf.SoftmaxCrossEntropy()
     >>> networks = {}
@@ -400,11 +402,11 @@ def measure_into(
     for attack in attacks:
         check_choice(attack, "an attack", ATTACKS)
     steps, seed = check_int(steps, "steps"), check_seed(seed)
-    other = None if source is None else _victim(source)
+    other = None if source is None else _source(source)
     for name, victim in victims.items():
         compared, report.refusals[name] = _compare_gradients(victim, examples)
         objectives = _objectives(victim, other, compared)
-        for size in sizes:
+        for size in dict.fromkeys(sizes):
             head = {"run": name, "rule": victim.rule.label, "eps": size, "examples": len(examples)}
             scores = _scores(victim, examples, size, report.units, _schedules(attacks, steps), objectives, seed)
             report.rows.append({**head, **scores, **{key: compared.get(key) for key in ("cosine", "zero_gradients")}})
@@ -416,7 +418,22 @@ def _victim(given: Any) -> Victim:
     if len(parts) != 3:
         raise ValueError(f"each network must be given as (network, rule, loss), got {len(parts)} values")
     check_parts(*parts)
-    return Victim(*parts)
+    victim = Victim(*parts)
+    if victim.rule.net is not victim.net:
+        raise RuntimeError(
+            f"the rule {victim.rule.label!r} is not attached to this network: call rule.attach(net) first"
+        )
+    return victim
+
+
+def _source(given: Any) -> Victim:
+    """A network on which examples can be made."""
+    source = _victim(given)
+    try:
+        with input_gradients(*source, "true"):
+            return source
+    except NoInputGradient as error:
+        raise NoInputGradient(f"the network of the transferred examples has no true gradient: {error}") from error
 
 
 def _schedules(attacks: Sequence[str], steps: int) -> dict[str, tuple[int, float]]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .. import attacks, rules
 from ..attacks import AttackReport, Victim, written
+from ..console import print_stderr
 from ..data.augment import AUGMENTATIONS, for_evaluation
 from ..data.base import Dataset, Examples
 from ..experiments import Experiment, load_run, run_folder
@@ -88,7 +89,7 @@ def sizes(text: str) -> list[float]:
         given = [math.nan]
     if not all(0 <= one < math.inf for one in given):
         raise argparse.ArgumentTypeError(f"expected sizes as 2/255,8/255 or 0.1, got {text[:40]}")
-    return given
+    return list(dict.fromkeys(given))
 
 
 def names(text: str) -> list[str]:
@@ -110,6 +111,7 @@ def run(options: argparse.Namespace) -> int:
     by = next(iter([one for one in opened if one.path in source] or of_bp), None)
     report = AttackReport(attacks.units_of(dataset), "another" if by is None else by.label)
     transferred = None if by is None else by.victim
+    total = len(victims) * len(options.eps)
     stop = follow(
         lambda _: attacks.measure_into(
             report, victims, examples, options.eps, options.attack, options.steps, transferred, options.seed
@@ -117,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
         lambda row: f"{row['run']}, eps {written(report.units, row['eps'])}",
         desc="attack",
         unit="row",
-        total=len(victims) * len(options.eps),
+        total=total,
         quiet=options.quiet,
     )
     if report.rows:
@@ -127,7 +129,10 @@ def run(options: argparse.Namespace) -> int:
         if dataset.note:
             print(f"\n{wrap(dataset.note)}")
         _save(report, _folder(options.out, paths))
-    return OK if stop is None else exit_code(stop)
+    if stop is None:
+        return OK
+    print_stderr(f"interrupted, {len(report.rows)} of {total} rows are finished. The same command starts again")
+    return exit_code(stop)
 
 
 def _folder(out: str | None, paths: list[Path]) -> Path:

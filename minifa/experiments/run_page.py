@@ -27,7 +27,7 @@ PAGE = "index.html"
 FILES = (
     "config.json", "history.csv", "runs.csv", "result.json", "table.txt", "table.csv", "targets.csv", "curves.csv",
     "sweep.csv", "rates.csv", "trials.csv", "accuracy.csv", "confusion.csv", "features.csv",
-    "log.jsonl", "network.npz", "last.ckpt", "best.ckpt",
+    "attack.csv", "log.jsonl", "network.npz", "last.ckpt", "best.ckpt",
 )  # fmt: skip
 FIRST = (
     "training", "reconstructions", "unit-weights", "comparison", "curves", "survey", "learning", "alignment",

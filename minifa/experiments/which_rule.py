@@ -27,6 +27,7 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +67,20 @@ def read(name_or_path: str | Path, changes: Sequence[str] = ()) -> Sweep:
 
     Raises:
         ValueError, FileNotFoundError: as for that function.
-        RecipeError: also if the sweep has fewer than two cases, or its runs record no statistics.
+        RecipeError: also if the sweep has fewer than two cases, or a case fewer than two runs of its own, or if the
+            runs record no statistics.
     """
     sweep = sweeps.read(name_or_path, changes)
     problems = []
     if len(sweep.cases) < 2:
         problems.append(f"case: at least two sections [[case]] are classes to tell apart, got {len(sweep.cases)}")
+    counts = Counter(run.settings.get(CASE) for run in sweep.runs)
+    for case in sweep.cases:
+        if counts[case] < 2:
+            problems.append(
+                f"case {case}: it has {'1 run' if counts[case] else 'no run that is not one of another case'}, and at "
+                "least two are needed to tell cases apart: some are fitted, and the others predicted"
+            )
     if not all(run.experiment.statistics for run in sweep.runs):
         problems.append("training.statistics: it must be true, because the statistics of each run are its features")
     if problems:

@@ -6,7 +6,7 @@ import pytest
 from conftest import installed
 
 import minifa as mf
-from minifa import backend
+from minifa import attacks, backend
 from minifa.cli import program
 
 TRAIN = ["--data", "xor", "--model", "mlp", "--hidden", "4", "--epochs", "1", "--lr", "0.1", "--quiet"]
@@ -67,7 +67,8 @@ def test_one_run_is_attacked_in_its_folder_and_saved_networks_with_a_data_set(tm
     code, out, err = attack(capsys, "runs/fa", *few)
     assert (code, err) == (0, "") and "8/255" in out and "from bp" in " ".join(out.split())
     assert "PGD" not in out
-    assert (tmp_path / "runs/fa/attack.csv").is_file() and "attack.png" in (tmp_path / "runs/fa/index.html").read_text()
+    page = (tmp_path / "runs/fa/index.html").read_text(encoding="utf-8")
+    assert (tmp_path / "runs/fa/attack.csv").is_file() and 'href="attack.csv"' in page and "attack.png" in page
     code, again, _ = attack(capsys, "fa.npz", *few, "--out", "mine")
     assert code == 0 and (tmp_path / "mine/attack.csv").read_bytes() == (tmp_path / "runs/fa/attack.csv").read_bytes()
     assert again.partition("written to")[0] == out.partition("written to")[0]
@@ -79,6 +80,22 @@ def test_one_run_is_attacked_in_its_folder_and_saved_networks_with_a_data_set(tm
     code, out, _ = attack(capsys, "fa.npz", "runs/fa", "--examples", "5", "--attack", "fgsm", "--data", "digits")
     assert code == 0 and "No network to transfer from" in out
     assert out.count("\nfa.npz ") == out.count("\nruns/fa ") == 2
+
+
+def test_an_interrupted_attack_keeps_its_rows_and_says_how_many_there_are(tmp_path, monkeypatch, capsys):
+    trained("bp")
+    measure_into = attacks.measure_into
+
+    def interrupted(*arguments):
+        yield next(measure_into(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(attacks, "measure_into", interrupted)
+    capsys.readouterr()
+    code, out, err = attack(capsys, "runs/bp", "--eps", "1,2,1", "--attack", "fgsm")
+    assert code == 130 and "interrupted, 1 of 2 rows are finished" in err and "FGSM" in out
+    with open(tmp_path / "runs/bp/attack.csv", encoding="utf-8", newline="") as file:
+        assert [row["eps"] for row in csv.DictReader(file)] == ["1.0"]
 
 
 @pytest.mark.parametrize(

@@ -263,11 +263,9 @@ def test_eps_is_measured_in_pixels_of_the_data_set():
     data = mf.data.load("digits")
     units = units_of(data)
     pixels = data.test.x / units.size
-    assert np.ptp(pixels) == pytest.approx(1) and [attacks.written(units, eps) for eps in (8 / 255, 0.1, 0)] == [
-        "8/255",
-        "0.1",
-        "0",
-    ]
+    assert np.ptp(pixels) == pytest.approx(1)
+    sizes = [8 / 255, 0.1, 0.2, 0, 1e-9]  # 0.2 is 51/255, but nobody writes it so
+    assert [attacks.written(units, eps) for eps in sizes] == ["8/255", "0.1", "0.2", "0", "1e-09"]
     assert data.test.x.min() == pytest.approx(units.bounds[0]) and data.test.x.max() == pytest.approx(units.bounds[1])
 
 
@@ -369,6 +367,31 @@ def test_a_cosine_that_is_rounded_to_zero_has_no_sign():
     for row in report.rows:
         row["cosine"] = -0.001
     assert " 0.00 " in str(report) and "fa 0.00 (cosine)" in str(report) and "-0.00" not in str(report)
+
+
+def test_what_has_no_gradient_is_refused_before_the_first_attack():
+    data = mf.data.from_arrays(*two_classes())
+    nets = [mf.Network([mf.Linear(6, 8), mf.ReLU(), mf.UnitLength(), mf.Linear(8, 2)], 0, (6,)) for _ in range(2)]
+    bp, other = (make(name).attach(net) for name, net in zip(("bp", "forward_forward"), nets, strict=True))
+    unattached = make("fa")
+    for source, networks, error, message in (
+        ((nets[1], other, CE), {}, NoInputGradient, "of the transferred examples has no true gradient: .*'forward_for"),
+        (None, {"second": (nets[1], unattached, CE)}, RuntimeError, "'fa' is not attached to this network"),
+    ):
+        report = attacks.AttackReport(Units("inputs"))
+        rows = attacks.measure_into(
+            report, {"first": (nets[0], bp, CE), **networks}, data.test, [0.1], ["fgsm"], 1, source, 0
+        )
+        with pytest.raises(error, match=message):
+            next(rows)
+
+
+def test_a_size_that_is_given_twice_is_attacked_once():
+    net = mf.Network([mf.Linear(6, 2)], 0, (6,))
+    rule = make("bp").attach(net)
+    data = mf.data.from_arrays(*two_classes())
+    report = measure({"bp": (net, rule, CE)}, data.test, [0.1, 0.2, 0.1], Units("inputs"), ["fgsm"])
+    assert [row["eps"] for row in report.rows] == [0.1, 0.2]
 
 
 def test_no_rule_s_gradient_depends_on_what_it_did_before(engine):

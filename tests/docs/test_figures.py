@@ -1202,6 +1202,21 @@ def attacked():
     return report
 
 
+def test_a_figure_of_attacks_shows_every_quantity_at_its_value_and_the_share_of_zero_gradients():
+    figure = figures.robustness(attacked(), "under attack")
+    assert [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes] == [
+        f"{attack}, eps {eps}" for eps in ("0.1", "0.2") for attack in ("FGSM", "PGD")
+    ]
+    for axes, eps in zip(figure.axes[::2], (0.1, 0.2), strict=True):
+        marks = sorted((round(float(y)), float(x)) for line in axes.get_lines() for x, y in [line.get_xydata()[0]])
+        bp, dfa = [0.95, 0.94, 0.8, 0.9 - eps, 0.8 - 2 * eps, 0.9], [0.95, 0.94, 0.9 - eps, 0.8 - 2 * eps]
+        assert marks == [(0, x) for x in sorted(bp)] + [(1, x) for x in sorted(dfa)]
+        assert [text.get_text() for text in axes.texts] == ["25 % zero"] * 2
+    assert {"from bp", "true gradient of the margin"} <= {text.get_text() for text in figure.legends[0].get_texts()}
+    with pytest.raises(ValueError, match="the report has no rows to draw"):
+        figures.robustness(mf.attacks.AttackReport(mf.attacks.Units("inputs")))
+
+
 QUANTITIES = ["loss", "accuracy", "weight_angle"]
 
 

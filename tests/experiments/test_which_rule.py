@@ -309,8 +309,29 @@ def test_failed_runs_are_left_out_and_named(without_processes, monkeypatch, caps
     assert "18 of 18 runs" in quiet and "to run" not in quiet
 
 
-def test_too_few_runs_of_a_case_are_refused(without_processes, capsys):
-    text = SWEEP.replace("[0, 1, 2]", "[0]").replace("[0.1, 0.2]", "[0.1]")
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (SWEEP.replace("[0, 1, 2]", "[0]").replace("[0.1, 0.2]", "[0.1]"), "case fa: it has 1 run"),
+        (SWEEP.replace('rule = "dfa"', 'rule = "fa"').replace("[0.3, 0.4]", "[0.1, 0.2]"), "case dfa: it has no run"),
+    ],
+    ids=["one run", "the runs of another case"],
+)
+def test_a_sweep_with_too_few_runs_of_a_case_is_refused_before_the_first_run(text, problem, capsys):
+    assert main(["which-rule", write(text), "--out", "out"]) == 2
+    assert problem in capsys.readouterr().err and not Path("out").exists()
+
+
+def test_too_few_finished_runs_of_a_case_are_refused(without_processes, monkeypatch, capsys):
+    measure = which_rule.measure
+
+    def failing_measure(task):
+        if task.experiment.rule == "fa" and task.experiment.seed:
+            raise ValueError("a reason")
+        return measure(task)
+
+    monkeypatch.setattr(which_rule, "measure", failing_measure)
+    text = SWEEP.replace("[0, 1, 2]", "[0, 1]").replace("[0.1, 0.2]", "[0.1]")
     assert main(["which-rule", write(text), "--jobs", "1"]) == 2
     assert "each case needs at least two finished runs to be told apart, 'fa' has 1" in capsys.readouterr().err
 

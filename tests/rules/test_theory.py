@@ -281,4 +281,4 @@ def test_the_pictures_and_distances_are_committed():
     kept = {path.name for path in SCRIPT.parent.iterdir() if path.suffix in (".png", ".txt")}
     assert kept == {"flow.png", "online.png", "modes.png", "distances.txt"}
     rows = [line.rsplit(": ", 1) for line in (SCRIPT.parent / "distances.txt").read_text("utf-8").splitlines()[1:]]
-    assert len(rows) == 20 and max(float(distance) for _, distance in rows) < 0.06
+    assert len(rows) == 20 and max(float(distance) for _, distance in rows) < 0.05  # the guide's number

@@ -8,7 +8,7 @@ SGD without momentum, batch 32; accuracy on the 360 test examples after the last
 eight times the rate of the other parameters, because the gradient of one position is smaller than a convolution's,
 which is the sum over 64.
 
-Rates: the best on held-out digits, seeds 100 and 101 (rates.csv; for the shifted digits the rates beside the best have
+Rates: the best on held-out digits, seeds 100 and 101 (rates.csv; for the shifted digits some of the other rates have
 one seed only, and 0.5 is the largest that was tried). The layers "shared" have the convolution's rate.
 
 PyTorch's side does not use minifa's engine: `unfold` and `einsum` for the untied layers, and PyTorch's own order of the
