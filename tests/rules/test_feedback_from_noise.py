@@ -310,6 +310,16 @@ def test_the_spike_triggered_mean_is_the_weight(n):
     assert abs(slope - 1).max() < 4 * math.sqrt(16 * 0.7 / 0.3 / n)
 
 
+@pytest.mark.parametrize("r_out", [0.1, 0.5, 0.9])
+def test_the_size_of_the_weights_is_found_at_any_rate_of_spikes(r_out):
+    """A gain of r_out / 4 would clip p at 1 in every third pattern for r_out = 0.9: a slope of 0.67."""
+    W, B = after_one_phase(f"stdwi:samples=50000,r_out={r_out}")
+    rarer = min(r_out, 1 - r_out)
+    expected = math.degrees(math.atan(math.sqrt(16 * (1 - rarer) / rarer * F / 50_000)))
+    assert (B * W).sum() / (W * W).sum() == pytest.approx(1, abs=0.02)
+    assert degrees(B, W) == pytest.approx(expected, abs=1.5)
+
+
 def test_a_unit_without_weights_triggers_nothing():
     net = layer_of_30()
     net["linear2"].W[:, 3] = 0
