@@ -26,7 +26,7 @@ from ..layers import (
     Tanh,
     UnitLength,
 )
-from ..validation import Shape, check_bool, check_choice, check_float, check_type
+from ..validation import Shape, check_bool, check_choice, check_int, check_float, check_type
 from .base import Model, example
 
 ACTIVATIONS = {layer.kind: layer for layer in (ReLU, LeakyReLU, ELU, GELU, SiLU, Softplus, Tanh, Sigmoid)}
@@ -111,7 +111,7 @@ def autoencoder(
     ['linear', 'sigmoid', 'linear']
     """
     size = math.prod(example(input_shape, "autoencoder"))
-    if n_out != size:
+    if check_int(n_out, "n_out of the model 'autoencoder'") != size:
         raise ValueError(
             f"the model 'autoencoder' has as many outputs as inputs, {size}, but the targets have {n_out}: load the "
             "data with their inputs as targets, data.load(..., reconstruct=True) or --reconstruct"

@@ -332,6 +332,11 @@ def measured(method, batch_size):
     )
 
 
+def n_out_of(model):
+    """Outputs that a model accepts for images of 32 x 32 x 3."""
+    return 32 * 32 * 3 if model == "autoencoder" else 3
+
+
 PARAMETERS = {
     "features of Linear": (lambda value: mf.Linear(value, 2), 3, (*NO_SIZES, 0)),
     "bias of Linear": (lambda value: mf.Linear(2, 2, bias=value), False, NO_FLAGS),
@@ -435,11 +440,13 @@ PARAMETERS = {
     "channels of bench_cnn": (lambda value: models.bench_cnn((8, 8, 1), 2, value), (2, 3), (5, "x", None, (0,), ["a"])),
     "stem of resnet18": (lambda value: models.resnet18((32, 32, 3), 2, value), "imagenet", (*NO_WORDS, None)),
     **{
-        f"input_shape of {name}": (lambda value, model=model: model(value, 10), (32, 32, 3), NO_SHAPES)
+        f"input_shape of {name}": (
+            lambda value, name=name, model=model: model(value, n_out_of(name)), (32, 32, 3), NO_SHAPES
+        )
         for name, model in models.MODELS.items()
     },
     **{
-        f"n_out of {name}": (lambda value, model=model: model((32, 32, 3), value), 3, (*NO_SIZES, 0))
+        f"n_out of {name}": (lambda value, model=model: model((32, 32, 3), value), n_out_of(name), (*NO_SIZES, 0))
         for name, model in models.MODELS.items()
     },
     "layers of Network": (lambda value: mf.Network(deepcopy(value)), (mf.Linear(2, 2),), (*NO_LAYERS, [])),

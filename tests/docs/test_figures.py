@@ -988,7 +988,7 @@ def test_a_convolutional_run_shows_kernels_and_no_b_of_another_shape(tmp_path):
     folder, _ = train(tmp_path, "fa:conv=dense", "--depth", "2", epochs=1, model="cnn")
     drawn = figures.of_run(folder, dark=True)
     assert {"kernels-conv1", "kernels-conv2", "signs-linear1"} <= drawn.keys() and "signs-conv2" not in drawn
-    assert "no B" in words(drawn["matrices-conv2"])
+    assert "No B" in words(drawn["matrices-conv2"])
     assert drawn["training"].get_facecolor() == to_rgba(figures.DARK["figure.facecolor"])
 
 

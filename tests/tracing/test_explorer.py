@@ -207,7 +207,7 @@ def test_the_rules_have_pages_on_the_networks_that_they_accept():
     for name in rules.RULES:
         model, options = model_for(name)
         pages.setdefault((model, str(options)), []).append(name)
-    assert len(pages) == 5
+    assert len(pages) == 6
     for names in pages.values():
         model, options = model_for(names[0])
         of_tiny = (model, options) == ("mlp", {})
