@@ -26,7 +26,7 @@ from ..layers import (
     Tanh,
     UnitLength,
 )
-from ..validation import Shape, check_bool, check_choice, check_int, check_float, check_type
+from ..validation import Shape, check_bool, check_choice, check_float, check_int, check_type
 from .base import Model, example
 
 ACTIVATIONS = {layer.kind: layer for layer in (ReLU, LeakyReLU, ELU, GELU, SiLU, Softplus, Tanh, Sigmoid)}
