@@ -186,6 +186,10 @@ def test_an_option_outside_its_range_is_refused():
             make(description)
 
 
+def test_a_rule_is_shown_as_a_call_that_its_class_takes():
+    assert repr(make("pal:high_pass=raw")) == "<PAL(high_pass='raw'), not attached>"  # without `every`, which is fixed
+
+
 # --- the angle at which B settles -------------------------------------------------------------------------------------
 
 F, OUT, N = 30, 20, 128
