@@ -478,7 +478,12 @@ def default_loss(data: Dataset) -> str:
 
 
 def augmentation_of(experiment: Experiment) -> Augmentation | None:
-    """The augmentation of an experiment, or None. Raises ValueError for an unknown one."""
+    """The augmentation of an experiment, or None. Raises ValueError for an unknown one, or if inputs are targets."""
+    if experiment.augmentation is not None and experiment.data_options.get("reconstruct"):
+        raise ValueError(
+            f"the augmentation {experiment.augmentation!r} would change the inputs and leave their copies, the "
+            "targets, as they were: omit reconstruct=True (--reconstruct) or the augmentation (--augment)"
+        )
     return None if experiment.augmentation is None else make_augmentation(experiment.augmentation)
 
 
