@@ -59,7 +59,7 @@ class RDD(FeedbackFromNoise):
 
     name = "rdd"
     title = "regression discontinuity"
-    equation = "B = jump of E[y] where the drive u crosses theta, y = (u > theta) W"
+    equation = "B = jump of E[y] where the drive u crosses theta, y = (u >= theta) W"
     paper = "Guerguiev et al. 2019"
     needs = "phases of noise, and at each synapse the drive before and the activity after; no weight transport"
     update_equation = "moments_new = (1 - rate) * moments + rate * those of this phase\nB = jump at theta"
