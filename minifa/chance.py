@@ -1,6 +1,7 @@
 """What angles unrelated matrices have, as the reference for measured angles.
 
-    W beside B      two unrelated directions of N entries: 90 degrees, sd about 180 / (pi sqrt(N)) = 57.3 / sqrt(N)
+    W beside B      two unrelated directions of N entries: 90 degrees, sd about 180 / (pi sqrt(N)) = 57.3 / sqrt(N);
+                    with equal kernels at all positions of a locally connected layer N is that of one kernel
     errors          depends on the network: measured with other draws of B, on the same network and batch
 
 An angle is distinguishable from chance if it lies outside the band of two standard deviations.
@@ -8,7 +9,7 @@ An angle is distinguishable from chance if it lies outside the band of two stand
 
 from __future__ import annotations
 
-__all__ = ["DRAWS", "Band", "angle_sd", "error_bands", "weight_band"]
+__all__ = ["DRAWS", "Band", "angle_sd", "error_bands", "unrelated_entries", "weight_band"]
 
 import copy
 import math
@@ -28,6 +29,7 @@ from .rules.base import Rule, check_parts
 from .validation import check_int
 
 DRAWS = 40  # number of other draws of B
+POSITIONS = 6  # axes of the W of a locally connected layer
 MOST_WORK = 300_000_000  # multiply-adds of a pass: `DRAWS` larger ones would take minutes
 
 
@@ -75,6 +77,31 @@ def angle_sd(entries: int) -> float:
 def weight_band(entries: int) -> Band:
     """The angles of W beside an unrelated B of this number of entries. Raises TypeError, ValueError as `angle_sd`."""
     return Band(90.0, angle_sd(entries))
+
+
+@quietly
+def unrelated_entries(W: Array, B: Array | None = None) -> int:
+    """The number of entries N for `angle_sd` and `weight_band`: that of the arrays, or a smaller one if the kernels of
+    B are equal at all positions of a locally connected layer (``equal_start``): these are no independent draws.
+
+    With P equal kernels of k entries in B, W . B is the product of B's kernel with the sum of W's kernels, so that
+    N = k P |W|^2 / |sum of W's kernels|^2: k if W's kernels are equal too, k P if they are independent.
+
+    Args:
+        W: (..., n_in, n_out), of a locally connected layer (oH, oW, kH, kW, C_in, C_out).
+        B: an array of the feedback; one of another shape has no equal kernels. None: drawn as W is.
+
+    >>> W = mf.LocallyConnected2d(2, 3, 3, input_size=6, equal_start=True).W
+    >>> W.size, mf.chance.unrelated_entries(W)
+    (864, 54)
+    """
+    B = W if B is None else B
+    if W.ndim != POSITIONS or B.shape != W.shape or bool((B != B[:1, :1]).any()):
+        return int(W.size)
+    scale = abs(W).max()
+    total = float(((W / scale).sum(axis=(0, 1)) ** 2).sum())
+    each = W.size * float(((W / scale) ** 2).sum())
+    return round(each / total) if 0 < each <= W.size * total else int(W.size)
 
 
 @quietly
@@ -156,8 +183,11 @@ def _other_draws(net: Network, rule: Rule, draws: int, seed: int) -> Iterator[Ru
 def _shuffled(B: Array, seed: int, name: str, number: int) -> Array:
     """The entries of B in a random order and with random signs."""
     rng = generator(seed, "chance", name, number)
-    order, signs = rng.permutation(B.size), 2.0 * rng.integers(2, size=B.size) - 1.0
-    return (B.reshape(-1)[xp.asarray(order)] * xp.asarray(signs.astype(B.dtype))).reshape(B.shape)
+    equal = unrelated_entries(B) < B.size  # then another draw has equal kernels, too
+    drawn = B[0, 0] if equal else B
+    order, signs = rng.permutation(drawn.size), 2.0 * rng.integers(2, size=drawn.size) - 1.0
+    shuffled = (drawn.reshape(-1)[xp.asarray(order)] * xp.asarray(signs.astype(B.dtype))).reshape(drawn.shape)
+    return xp.ascontiguousarray(xp.broadcast_to(shuffled, B.shape)) if equal else shuffled
 
 
 class _Errors(Observer):

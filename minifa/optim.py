@@ -179,9 +179,9 @@ class Optimizer(KnownOptions):
             check_type(net, Network, A_NETWORK)
         if self.lr_factors is not None and (self.net is not net or self.lr_factors is not self.matched):
             self._check_patterns(net, rule)
+        if self.share_weights is not None:
+            self.share_weights.check(net)
         if self.net is not net:
-            if self.share_weights is not None:
-                self.share_weights.check(net)
             self.net = net
             self.start, self.arrays, self.counts = {}, {}, {}
         if rule is not None and rule.attachment is not self.attachment:
@@ -218,7 +218,8 @@ class Optimizer(KnownOptions):
 
     @backend.quietly
     def step(self, net: Network, rule: Rule | None = None) -> None:
-        """Clip the gradients, apply decay, update every parameter that has a gradient, then update the rule's feedback.
+        """Clip the gradients, apply decay, update every parameter that has a gradient, average kernels if
+        ``share_weights`` says so, then update the rule's feedback.
 
         Parameters whose gradient is None and parameters of frozen layers are not changed, not even by decay or
         momentum. The state is reset if the network is not the one of the previous step.

@@ -207,9 +207,12 @@ def as_call(instance: Any) -> str:
     parameters: dict[str, inspect.Parameter] = {}
     for cls in type(instance).__mro__[:-1]:  # without `object`
         if "__init__" in vars(cls):
-            for key, parameter in inspect.signature(vars(cls)["__init__"]).parameters.items():
+            own = inspect.signature(vars(cls)["__init__"]).parameters
+            for key, parameter in own.items():
                 if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
                     parameters.setdefault(key, parameter)
+            if not any(one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL) for one in own.values()):
+                break  # options of the classes above are none of the call's
     values = {key: vars(instance)[key] for key in parameters if key in vars(instance)}
     changed = [f"{key}={brief(value)}" for key, value in values.items() if not _equal(value, parameters[key].default)]
     return f"{type(instance).__name__}({', '.join(changed)})"

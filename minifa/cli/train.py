@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import backend, data, environment, experiments, imports, signals
+from ..chance import unrelated_entries
 from ..checkpoints import CheckpointError
 from ..console import print_stderr
 from ..experiments import Experiment, Result, reading, recipes, resume, run_folder, tables
@@ -268,7 +269,8 @@ def _finish_run(folder: Path, dataset: data.Dataset, trainer: Trainer, result: R
     if not result.diverged:
         held_out = parts(experiment, dataset)[1] if result.measured == "validation" else None
         measured = dataset.test if held_out is None else held_out
-        entries = {layer.name: layer.W.size for layer in trainer.net.weighted}
+        B = trainer.rule.B
+        entries = {layer.name: unrelated_entries(layer.W, B.get(layer.name)) for layer in trainer.net.weighted}
         print(f"\n{wrap(reading.read_training(result, len(measured), entries, trainer.rule.feedback_learns))}")
         if unstable := reading.instability(result):
             print(wrap(unstable))

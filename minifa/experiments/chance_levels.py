@@ -16,7 +16,7 @@ from typing import Any
 import numpy
 
 from .. import backend, rules
-from ..chance import DRAWS, Band, bands_in_time, weight_band
+from ..chance import DRAWS, Band, bands_in_time, unrelated_entries, weight_band
 from ..data.augment import for_evaluation
 from ..layers.weighted import Weighted
 from ..network import Network
@@ -88,7 +88,7 @@ def _levels(setting: str, names: Sequence[str], *state: Any) -> Levels:
     sizes = [(layer, math.prod(layer.output_shape or ())) for layer in net]
     with backend.quiet():
         angles = {
-            "weight_angle": {name: weight_band(layer.W.size) for name, layer in layers.items()},
+            "weight_angle": {name: weight_band(unrelated_entries(layer.W)) for name, layer in layers.items()},
             "true_angle": next(filter(None, bands), {}),
             **dict.fromkeys(TARGET_ANGLES, {layer.name: weight_band(units) for layer, units in sizes}),
         }

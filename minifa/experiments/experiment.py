@@ -424,14 +424,24 @@ def _network(experiment: Experiment, data: Dataset) -> Network:
     input_shape = _input_shape(experiment, data)
     try:
         layers = make_model(input_shape, data.n_out, **experiment.model_options)
-    except TypeError as error:  # an option that the model does not have
-        raise ValueError(str(error).replace("()", "")) from None
+    except TypeError as error:
+        raise ValueError(_no_option(experiment) or str(error).replace("()", "")) from None
     net = Network(layers, seed=experiment.seed, input_shape=input_shape)
     if experiment.weights is not None:
         weights.load(net, experiment.weights, experiment.weights_names or None)
     elif experiment.weights_names:
         raise ValueError("names of a file's modules (weights_names) go with the file: give weights as well")
     return net
+
+
+def _no_option(experiment: Experiment) -> str:
+    """The message for the first option that the model does not have, with the models that have it; "" if it has all."""
+    own = inspect.signature(MODELS[experiment.model]).parameters
+    key = next((key for key in experiment.model_options if key not in own), None)
+    having = [name for name, make in MODELS.items() if key in inspect.signature(make).parameters]
+    if key is None or not having:
+        return "" if key is None else unknown(own, key, f"option of the model {experiment.model!r}")
+    return f"the model {experiment.model!r} has no option {key!r}: use a model that has it, {' or '.join(having)}"
 
 
 def _components(experiment: Experiment, net: Network, data: Dataset) -> tuple[Rule, Loss, Optimizer]:
@@ -468,7 +478,12 @@ def default_loss(data: Dataset) -> str:
 
 
 def augmentation_of(experiment: Experiment) -> Augmentation | None:
-    """The augmentation of an experiment, or None. Raises ValueError for an unknown one."""
+    """The augmentation of an experiment, or None. Raises ValueError for an unknown one, or if inputs are targets."""
+    if experiment.augmentation is not None and experiment.data_options.get("reconstruct"):
+        raise ValueError(
+            f"the augmentation {experiment.augmentation!r} would change the inputs and leave their copies, the "
+            "targets, as they were: omit reconstruct=True (--reconstruct) or the augmentation (--augment)"
+        )
     return None if experiment.augmentation is None else make_augmentation(experiment.augmentation)
 
 

@@ -37,7 +37,7 @@ def read_training(result: Result, examples: int, entries: Mapping[str, int], fee
     Args:
         result: of a run that did not diverge.
         examples: number of examples on which its score was measured.
-        entries: number of entries of W by layer.
+        entries: number of unrelated entries of W and B by layer (`minifa.chance.unrelated_entries`).
         feedback_learns: whether the rule changes B in training.
     """
     score = _score_sentence(result, examples)

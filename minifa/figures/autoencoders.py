@@ -97,7 +97,7 @@ def unit_weights(W: Any, shape: Sequence[int], V: Any = None, title: str = "", *
         if v.shape != w.shape[::-1]:
             raise ValueError(f"V must have shape {w.shape[::-1]}, the transpose of W's, got {v.shape}")
         between = metrics.to_float(metrics.angle(*(backend.asarray(rows, "float64") for rows in (w.T, v))))
-        facts += "" if between is None else f" Angle between V and W.T: {between:.0f}°."
+        facts += "" if between is None else f" Angle of decoder and encoder: {between:.0f}°."
     sheets = {name: row_of(rows[:ACROSS].reshape(-1, *shape).mean(axis=-1)) for name, rows in layers.items()}
     with drawing(len(sheets) * WIDTH / ACROSS + 0.2, title, facts, dark=dark) as figure:
         panels = figure.subplots(len(sheets), 1, squeeze=False).ravel()

@@ -202,8 +202,8 @@ def signs(W: Any, B: Any, title: str = "", *, dark: bool = False) -> Figure:
     rows, columns = (min(count, SHOWN) for count in product.shape)
     transposed = rows > LONG * columns
     facts = (
-        f"{100 * _agreement(w, b):.1f} % of {product.size:,} signs agree (chance: {_chance_agreement(w)}, two standard "
-        f"deviations). {_describe_drawing(w, transposed)}"
+        f"{100 * _agreement(w, b):.1f} % of {product.size:,} signs agree (chance: {_chance_agreement(w, b)}, two "
+        f"standard deviations). {_describe_drawing(w, transposed)}"
     )
     with drawing(_height(rows, columns, 7.4) + 0.7, title, facts, dark=dark) as figure:
         kinds = {  # only agreement has a prominent colour
@@ -244,16 +244,17 @@ def _describe(w: Host, b: Host | None) -> str:
         return "Angle undefined: W or B is zero"
     angle = float(metrics.angle(backend.asarray(w, "float64"), backend.asarray(b, "float64")))
     ratio = numpy.linalg.norm(b) / numpy.linalg.norm(w)
+    entries = chance.unrelated_entries(w, b)
     return (
-        f"Angle {angle:.1f}° (chance: 90 ± {2 * chance.angle_sd(w.size):.2g}°), {100 * _agreement(w, b):.0f} % of the "
-        f"signs agree (chance: {_chance_agreement(w)}), norm(B) / norm(W) = {ratio:#.3g}. "
-        f"Chance: ± 2 sd for {w.size:,} unrelated entries."
+        f"Angle {angle:.1f}° (chance: 90 ± {2 * chance.angle_sd(entries):.2g}°), {100 * _agreement(w, b):.0f} % of the "
+        f"signs agree (chance: {_chance_agreement(w, b)}), norm(B) / norm(W) = {ratio:#.3g}. "
+        f"Chance: ± 2 sd for {entries:,} unrelated entries."
     )
 
 
-def _chance_agreement(w: Host) -> str:
+def _chance_agreement(w: Host, b: Host) -> str:
     """The share of equal signs of unrelated entries: 50 % and two standard deviations, of 50 % / sqrt(N) each."""
-    return f"50 ± {100 / math.sqrt(w.size):.2g} %"
+    return f"50 ± {100 / math.sqrt(chance.unrelated_entries(w, b)):.2g} %"
 
 
 def _agreement(w: Host, b: Host) -> float:

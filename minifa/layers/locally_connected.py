@@ -50,8 +50,8 @@ class LocallyConnected2d(Windowed):
         input_size: height and width of the images, one int or (height, width).
         bias: whether b is added; it is initialised to zero.
         init: an initialiser or its name, with the fans of one kernel. Each kernel is drawn independently.
-        equal_start: one kernel is drawn for all positions, as `minifa.ShareWeights` needs; a rule draws its B in the
-            same way, unless it has an initialiser of its own.
+        equal_start: one kernel is drawn for all positions, as `minifa.ShareWeights` needs. Rules that draw B from
+            W's initialiser then draw one for all positions as well; `brsf` and `product` draw in another way.
         name: overrides the default name that the network assigns.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from .. import backend, metrics, representations
-from ..chance import weight_band
+from ..chance import unrelated_entries, weight_band
 from ..network import Network
 from ..registry import as_call
 from ..rules.base import Rule
@@ -70,7 +70,7 @@ def _row(name: str, matrix: Any, net: Network | None) -> list[str]:
     if W is not None:
         degrees = float(metrics.angle(weights, matrix))
         angle = f"{degrees:.1f}°" if math.isfinite(degrees) else "undefined"
-        band = weight_band(B.size)
+        band = weight_band(unrelated_entries(weights, matrix))
         chance = f"{band.mean:.0f}° ± {2 * band.sd:.1f}°"
     limit = max(float(numpy.abs(a[numpy.isfinite(a)]).max(initial=0)) for a in (B, W) if a is not None) or 1.0
     maps = ["-" if a is None else _map(a, limit, f"{symbol} of {name}") for symbol, a in (("W", W), ("B", B))]

@@ -148,7 +148,7 @@ class Burst(BurstUnits):
         super().__init__(seed)
         self.baseline, self.kappa = check_most(baseline, "baseline", 0.5), check_most(kappa, "kappa", 1.0)
         self.inhibition = check_bool(inhibition, "inhibition")
-        self.learned = self.feedback_learns = check_bool(learned, "learned")
+        self.learned = self.feedback_learns = self.B_receives_updates = check_bool(learned, "learned")
         if learned:
             self.weight_decay = KolenPollack.weight_decay
 
@@ -181,7 +181,8 @@ def find_units(net: Network, label: str) -> tuple[Layer, list[str]]:
         if not fits:
             raise ValueError(
                 f"under the rule {label!r} one Sigmoid, and besides it only pooling and Flatten, must be between two "
-                f"layers with weights, got {layer} in its place: use Sigmoid as the activation (--activation sigmoid)"
+                f"layers with weights, got {layer} in its place: use Sigmoid as the activation (--model mlp "
+                "--activation sigmoid)"
             )
     if pending is None and units[-1] is not net.layers[-1]:
         raise ValueError(
@@ -197,8 +198,8 @@ def check_loss(rule: BurstUnits, loss: Loss) -> None:
     ends_in_sigmoid = isinstance(rule.top, Sigmoid)
     needed = HalfSquaredError if ends_in_sigmoid else SoftmaxCrossEntropy
     if not isinstance(loss, needed):
+        other = "without one" if ends_in_sigmoid else "in one (--output-activation sigmoid)"
         raise ValueError(
             f"under the rule {rule.label!r} a network that ends {'in' if ends_in_sigmoid else 'without'} a Sigmoid "
-            f"learns from {needed.__name__}, got {loss!r}: use --loss {needed.name}, or a network that ends "
-            f"{'without' if ends_in_sigmoid else 'in'} one"
+            f"learns from {needed.__name__}, got {loss!r}: use --loss {needed.name}, or a network that ends {other}"
         )

@@ -6,9 +6,9 @@
 A weight mirror without phases of its own: for the noise, the signal is the noise. What the filter leaves of it adds to
 the variance of an entry of seen, (P / sigma^2 + (fan_in + 1) mean W^2) / n, where P is the mean square of what is left:
 
-    high_pass="mean"      y - its mean over the batch, n - 1 for n     P = variance of x @ W over the batch
-    high_pass="raw"       y                                            P = mean square of x @ W
-    high_pass="clean"     y - x @ W = xi @ W                           P = 0: exactly a mirror's phase
+    highpass="mean"      y - its mean over the batch, n - 1 for n     P = variance of x @ W over the batch
+    highpass="raw"       y                                            P = mean square of x @ W
+    highpass="clean"     y - x @ W = xi @ W                           P = 0: exactly a mirror's phase
 
 The noise does not enter the forward pass from which the weights learn. Noise before an activation f would be multiplied
 by f' on its way to y, and B would converge to diag(E f') W. The rows of a convolution are patches: a clean output
@@ -46,7 +46,7 @@ class PAL(FeedbackFromNoise):
         seed, rate: as for `WeightMirror`.
         samples: how many examples of a batch are used at most, at least 2; of a convolution as many positions, drawn.
         sigma: standard deviation of the noise, above 0; where it is large, the signal disturbs less.
-        high_pass: "mean", "raw" or "clean", see above. With "mean" a batch of one example leaves B as it is.
+        highpass: "mean", "raw" or "clean", see above. With "mean" a batch of one example leaves B as it is.
 
     Raises:
         TypeError, ValueError: an option of the wrong type, or outside its range.
@@ -68,11 +68,11 @@ class PAL(FeedbackFromNoise):
     update_equation = "B_new = (1 - rate) * B + rate * xi.T @ highpass((x + xi) @ W) / ((n - 1) * sigma^2)"
 
     def __init__(
-        self, seed: int = 0, rate: float = 0.02, samples: int = 128, sigma: float = 1.0, high_pass: str = "mean"
+        self, seed: int = 0, rate: float = 0.02, samples: int = 128, sigma: float = 1.0, highpass: str = "mean"
     ) -> None:
         super().__init__(seed, rate, check_int(samples, "samples", least=2), every=1, warmup_phases=0)
         self.sigma = check_positive(sigma, "sigma")
-        self.high_pass = check_choice(high_pass, "high_pass", ("mean", "raw", "clean"))
+        self.highpass = check_choice(highpass, "highpass", ("mean", "raw", "clean"))
 
     def draw(self, net: Network) -> None:
         super().draw(net)
@@ -85,7 +85,7 @@ class PAL(FeedbackFromNoise):
         return listen
 
     def update_feedback(self, net: Network) -> None:
-        if len(self.require(self.error)) > 1 or self.high_pass != "mean":
+        if len(self.require(self.error)) > 1 or self.highpass != "mean":
             super().update_feedback(net)
 
     def seen(self, layer: Weighted, rng: numpy.random.Generator) -> Iterator[tuple[Array, float]]:
@@ -94,7 +94,7 @@ class PAL(FeedbackFromNoise):
         x = self.heard[below] if below else self.batch.x
         for W, y in clean_outputs(layer, x, self.samples, rng):
             xi = xp.asarray(gaussian(rng, (len(y), len(W)), self.sigma).astype(y.dtype))
-            total, count = correlation(xi, y, matmul(xi, W), self.high_pass)
+            total, count = correlation(xi, y, matmul(xi, W), self.highpass)
             yield total, count * self.sigma**2
 
 
@@ -108,18 +108,18 @@ def clean_outputs(layer: Weighted, x: Array, samples: int, rng: numpy.random.Gen
     return [(W, y[:, end - W.shape[1] : end]) for W, end in zip(matrices, ends, strict=True)]
 
 
-def correlation(xi: Array, clean: Array, moved: Array, high_pass: str = "mean") -> tuple[Array, int]:
+def correlation(xi: Array, clean: Array, moved: Array, highpass: str = "mean") -> tuple[Array, int]:
     """xi.T @ highpass(clean + moved), and the number of degrees of freedom by which it is to be divided.
 
     Args:
         xi: the noise (n, fan_in).
         clean: the layer's output without the noise, (n, fan_out).
         moved: how the noise changes it.
-        high_pass: as for `PAL`.
+        highpass: as for `PAL`.
     """
-    if high_pass == "clean":
+    if highpass == "clean":
         return matmul(xi.T, moved), len(xi)
     y = clean + moved
-    if high_pass == "raw":
+    if highpass == "raw":
         return matmul(xi.T, y), len(xi)
     return matmul(xi.T, y - y.mean(axis=0)), len(xi) - 1

@@ -42,7 +42,8 @@ class RDD(FeedbackFromNoise):
     """Regression discontinuity design: B is the jump of the layer's output where a unit's drive crosses its threshold.
 
     Args:
-        seed, rate, samples, every, warmup_phases: as for `WeightMirror`; here the rate is that of the moments.
+        seed, rate, samples, every, warmup_phases: as for `WeightMirror`; here the rate is that of the moments, from
+            which each phase computes B: a B that is set or carried over from another rule lasts until the next phase.
         correlation: of any two units' drives, at least 0 and below 1.
         theta, window: threshold of the drive, in [-4, 4), and how far from it patterns count, above 0; the sd is 1.
         fit: "line", a regression on each side; "constant", a mean.
@@ -58,7 +59,7 @@ class RDD(FeedbackFromNoise):
 
     name = "rdd"
     title = "regression discontinuity"
-    equation = "B = jump of E[y] where the drive u crosses theta, y = (u > theta) W"
+    equation = "B = jump of E[y] where the drive u crosses theta, y = (u >= theta) W"
     paper = "Guerguiev et al. 2019"
     needs = "phases of noise, and at each synapse the drive before and the activity after; no weight transport"
     update_equation = "moments_new = (1 - rate) * moments + rate * those of this phase\nB = jump at theta"

@@ -1,12 +1,13 @@
 """Spike-timing-dependent weight inference: the feedback learns from the spikes of the unit above, one bit per pattern.
 
     x ~ Bernoulli(r) - r,   p = clip(r_out + g * (x @ W), 0, 1),   s ~ Bernoulli(p)
-    seen = x.T @ (s - mean s) / ((n - 1) r (1 - r) g),   g = r_out / (4 sd of x @ W), for each output unit
+    seen = x.T @ (s - mean s) / ((n - 1) r (1 - r) g),   g = min(r_out, 1 - r_out) / (4 sd of x @ W)
 
-Without clipping E[seen] = W. The gain g keeps the standard deviation of p at r_out / 4, so that p is clipped beyond
-four standard deviations only; sd^2 = r (1 - r) sum_i W_ij^2, computed from W. The n - 1 corrects for the mean of s,
-which is that of the same patterns. Beside a mirror, which receives y as a number, a spike costs 16 (1 - r_out) / r_out
-times the patterns for the same angle: 37 at r_out = 0.3.
+Without clipping E[seen] = W. Each output unit has its own g. It keeps the standard deviation of p at r_out / 4, above
+r_out = 1/2 at (1 - r_out) / 4, so that p is clipped beyond four standard deviations only; sd^2 = r (1 - r) sum_i
+W_ij^2, computed from W. The n - 1 corrects for the mean of s, which is that of the same patterns. Beside a mirror,
+which receives y as a number, a spike costs 16 (1 - r_out) / r_out times the patterns for the same angle (above 1/2 the
+inverse of this ratio): 37 at r_out = 0.3.
 
 Ahmad, Ambrogioni & van Gerven 2020, "Overcoming the weight transport problem via spike-timing-dependent weight
 inference". (reading) The paper's rule reads at each spike of unit j the difference of a fast and a slow trace of the
@@ -71,11 +72,11 @@ class STDWI(FeedbackFromNoise):
         self.r_out = check_between(check_positive(r_out, "r_out"), "r_out", 0, 1)
 
     def seen(self, layer: Weighted, rng: numpy.random.Generator) -> Iterator[tuple[Array, float]]:
-        dtype, variance = layer.W.dtype, self.r * (1 - self.r)
+        dtype, variance, spread = layer.W.dtype, self.r * (1 - self.r), min(self.r_out, 1 - self.r_out) / 4
         spikes = xp.asarray((rng.random(noise_shape(layer, self.samples)) < self.r).astype(dtype))
         for W, x in by_matrix(layer, spikes - self.r):
             sd = math.sqrt(variance) * xp.sqrt((W * W).sum(axis=0))  # of x @ W; 0: a unit without weights
-            p = self.r_out * (1 + 0.25 * matmul(x, W) / xp.where(sd > 0, sd, xp.ones_like(sd)))
+            p = self.r_out + spread * matmul(x, W) / xp.where(sd > 0, sd, xp.ones_like(sd))
             s = (xp.asarray(rng.random(p.shape).astype(dtype)) < p).astype(dtype)
             trigger = matmul(x.T, s - s.mean(axis=0))
-            yield trigger * (sd / (0.25 * self.r_out)), (self.samples - 1) * variance
+            yield trigger * (sd / spread), (self.samples - 1) * variance

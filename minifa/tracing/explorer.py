@@ -22,7 +22,7 @@ import numpy
 import numpy.typing as npt
 
 from .. import backend, experiments, metrics, rules
-from ..chance import Band, bands_in_time, weight_band
+from ..chance import Band, bands_in_time, unrelated_entries, weight_band
 from ..data.augment import for_evaluation
 from ..data.base import Dataset
 from ..environment import __version__
@@ -208,7 +208,7 @@ def _chance_of(moment: Moment, bands: Mapping[str, Band]) -> Json:
     known: dict[str, Band | None] = {}
     B = moment.arrays.get(f"{moment.layer}.B")
     if W_AND_B in moment.angles and B is not None:
-        known[W_AND_B] = weight_band(B.size)
+        known[W_AND_B] = weight_band(unrelated_entries(B))
     if ERRORS in moment.angles:
         known[ERRORS] = bands.get(next(name for name in moment.new if name.endswith(".delta")).removesuffix(".delta"))
     return {label: [band.low, band.high] for label, band in known.items() if band is not None}
@@ -295,7 +295,7 @@ def _chance(experiment: Experiment, data: Dataset) -> Json:
     x = backend.asarray(for_evaluation(measured.x, augmentation_of(experiment)), net.dtype)
     errors = bands_in_time(net, rule, x, measured.y, loss)
     bands = {
-        layer.name: {"weight_angle": weight_band(layer.W.size), "true_angle": errors.get(layer.name)}
+        layer.name: {"weight_angle": weight_band(unrelated_entries(layer.W)), "true_angle": errors.get(layer.name)}
         for layer in net.weighted
     }
     return {

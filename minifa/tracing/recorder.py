@@ -409,7 +409,8 @@ class _Recorder(Observer):
             "n": self.n,
             "delta_bp": self.true_error(layer, taught),
         }
-        new = {f"{layer.name}.{symbol}": array for symbol, array in arrays.items()}
+        # A rule's symbol may be that of a parameter (b: a burst rate, a bias), of which traces show the latest array.
+        new = {f"{layer.name}.{symbol}": array for symbol, array in arrays.items() if symbol not in layer.grads}
         moment = self.record("teach", layer.name, title, equation, terms, new)
         moment.sent = taught
         self._record_error(moment, layer, taught)

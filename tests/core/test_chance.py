@@ -21,6 +21,38 @@ def test_the_angle_of_unrelated_arrays_has_the_sd_of_the_formula(entries):
     assert float(np.mean(mf.to_host(angles))) == pytest.approx(90, abs=4 * chance.angle_sd(entries) / 2000**0.5)
 
 
+@pytest.mark.parametrize("equal_W", [True, False])
+@pytest.mark.parametrize("equal_B", [True, False])
+def test_equal_kernels_scatter_as_one_kernel(equal_W, equal_B):
+    """16 positions with kernels of 54 entries: the angle of equal kernels is that of two kernels."""
+
+    def drawn(seed, equal):
+        return mf.LocallyConnected2d(2, 3, 3, input_size=6, equal_start=equal).init.draw(
+            np.random.default_rng(seed), (4, 4, 3, 3, 2, 3), 18, 27
+        )
+
+    W = drawn(0, equal_W)
+    draws = [drawn(1 + seed, equal_B) for seed in range(400)]
+    sd = statistics.stdev(float(metrics.angle(mf.asarray(W), mf.asarray(B))) for B in draws)
+    entries = chance.unrelated_entries(W, draws[0])
+    assert entries == (54 if equal_W and equal_B else pytest.approx(864, rel=0.25))
+    assert sd == pytest.approx(chance.angle_sd(entries), rel=0.12)
+
+
+def test_other_draws_of_equal_kernels_are_equal_kernels():
+    layers = [mf.LocallyConnected2d(2, 2, 2, input_size=n, equal_start=True) for n in (5, 4)]
+    net, (x, y) = Network([*layers, mf.Flatten(), Linear(18, 3)], input_shape=(5, 5, 2)), batch(16, (5, 5, 2))
+    bands = chance.error_bands(net, mf.rules.FA().attach(net), x, y, CE)
+    B = mf.rules.FA().attach(net).B["locallyconnected2"]
+    other = chance._shuffled(B, 0, "locallyconnected2", 0)
+    assert (other == other[:1, :1]).all() and sorted(abs(other[0, 0]).ravel()) == sorted(abs(B[0, 0]).ravel())
+    drawn = []
+    for seed in range(40):
+        angles = metrics.alignment(net, mf.rules.FA(seed=1000 + seed).attach(net), x, y, CE)
+        drawn.append(angles["locallyconnected1"]["true_angle"])
+    assert bands["locallyconnected1"].sd == pytest.approx(statistics.stdev(drawn), rel=0.6)
+
+
 def deep_net():
     return Network([Linear(6, 40), Tanh(), Linear(40, 30), Tanh(), Linear(30, 4)])
 

@@ -81,7 +81,7 @@ DEFAULTS: list[tuple[Callable[[], Any], dict[str, Any]]] = [
     (lambda: rules.RDD(), {**NOISE, "correlation": 0, "theta": 0, "window": 0.5, "fit": "line"}),
     (lambda: rules.STDWI(), {**NOISE, "r": 0.2, "r_out": 0.3}),
     (lambda: rules.SAL(), NOISE),
-    (lambda: rules.PAL(), {**NOISE, "sigma": 1, "high_pass": "mean", "warmup_phases": 0}),
+    (lambda: rules.PAL(), {**NOISE, "sigma": 1, "highpass": "mean", "warmup_phases": 0}),
     (lambda: rules.Product(), {"ratio": 10, "fixed": "gaussian"}),
     (lambda: rules.Product(fixed="identity"), {"ratio": 1}),
     (lambda: rules.SymmetricAlignment(), {"rate": 10}),

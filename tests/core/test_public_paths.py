@@ -534,8 +534,8 @@ def test_options_of_rules_with_targets_give_activities_and_targets(description):
         "rdd:correlation=0.5,fit=constant",
         "stdwi",
         "sal",
-        "pal:high_pass=raw",
-        "pal:high_pass=clean,samples=2",
+        "pal:highpass=raw",
+        "pal:highpass=clean,samples=2",
     ],
 )
 def test_feedback_learns_from_noise(description):

@@ -1106,7 +1106,7 @@ def test_the_pictures_of_an_autoencoder_say_how_good_it_is():
     assert "Unexplained variance of 3 examples: 0.250." in drawn and "originals" in drawn
     W = waves(20, 14)
     drawn = words(figures.unit_weights(W, (5, 4, 1), W.T))
-    assert "12 of 14 units." in drawn and "Angle between V and W.T: 0°." in drawn
+    assert "12 of 14 units." in drawn and "Angle of decoder and encoder: 0°." in drawn
     assert "decoder" not in words(figures.unit_weights(W, (5, 4, 1)))
     for call, message in (
         (lambda: figures.reconstructions(net, np.ones((3, 20))), "x must hold images"),

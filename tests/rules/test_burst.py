@@ -249,6 +249,8 @@ def test_the_equations_of_a_trace_hold_for_its_numbers(end, description, float64
     x, t = batch(net)
     trace = mf.trace(net, rule, x, t, HALF if end else CE, mf.SGD(0.1))
     moments = [moment for moment in trace if moment.kind == "teach"]
+    biases = {f"{layer.name}.b" for layer in net.weighted}
+    assert not any(biases & set(moment.new) for moment in moments)  # a burst rate b is not the bias b
     assert [moment.layer for moment in moments] == [net.layers[-1].name, "sigmoid2", "sigmoid1"]
     for moment in moments:
         known = {"sigmoid": sigmoid, "softmax": softmax, "min": np.minimum, **moment.terms}
@@ -299,7 +301,7 @@ def test_other_networks_are_refused_by_name(layers, named):
     [
         ((Sigmoid,), mf.MeanSquaredError(), "HalfSquaredError, got MeanSquaredError()"),
         ((Sigmoid,), CE, "half_squared_error, or a network that ends without one"),
-        ((), HALF, "softmax_cross_entropy, or a network that ends in one"),
+        ((), HALF, "softmax_cross_entropy, or a network that ends in one (--output-activation sigmoid)"),
         ((), mf.SigmoidCrossEntropy(), "SoftmaxCrossEntropy, got SigmoidCrossEntropy()"),
     ],
 )

@@ -180,10 +180,14 @@ def test_an_option_outside_its_range_is_refused():
         "stdwi:samples=1": "samples must be at least 2, got 1",
         "stdwi:r=1": "r must be at least 0 and below 1, got 1.0",
         "stdwi:r_out=0": "r_out must be above 0, got 0",
-        "pal:high_pass=low": "high_pass must be 'mean', 'raw' or 'clean', got 'low'",
+        "pal:highpass=low": "highpass must be 'mean', 'raw' or 'clean', got 'low'",
     }.items():
         with pytest.raises(ValueError, match=message):
             make(description)
+
+
+def test_a_rule_is_shown_as_a_call_that_its_class_takes():
+    assert repr(make("pal:highpass=raw")) == "<PAL(highpass='raw'), not attached>"  # without `every`, which is fixed
 
 
 # --- the angle at which B settles -------------------------------------------------------------------------------------
@@ -310,6 +314,16 @@ def test_the_spike_triggered_mean_is_the_weight(n):
     assert abs(slope - 1).max() < 4 * math.sqrt(16 * 0.7 / 0.3 / n)
 
 
+@pytest.mark.parametrize("r_out", [0.1, 0.5, 0.9])
+def test_the_size_of_the_weights_is_found_at_any_rate_of_spikes(r_out):
+    """A gain of r_out / 4 would clip p at 1 in every third pattern for r_out = 0.9: a slope of 0.67."""
+    W, B = after_one_phase(f"stdwi:samples=50000,r_out={r_out}")
+    rarer = min(r_out, 1 - r_out)
+    expected = math.degrees(math.atan(math.sqrt(16 * (1 - rarer) / rarer * F / 50_000)))
+    assert (B * W).sum() / (W * W).sum() == pytest.approx(1, abs=0.02)
+    assert degrees(B, W) == pytest.approx(expected, abs=1.5)
+
+
 def test_a_unit_without_weights_triggers_nothing():
     net = layer_of_30()
     net["linear2"].W[:, 3] = 0
@@ -379,21 +393,21 @@ def test_the_variance_of_a_look_in_both_directions():
 # --- noise that rides on the signal -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("high_pass", ["raw", "mean", "clean"])
-def test_the_signal_is_noise_for_the_noise(high_pass):
+@pytest.mark.parametrize("highpass", ["raw", "mean", "clean"])
+def test_the_signal_is_noise_for_the_noise(highpass):
     # tan^2 = (P / sigma^2 + (F + 1) w2) / (n w2), P = what the high pass leaves of the signal: 19, 15 and 2 degrees
     net, n, sigma = layer_of_30(), 20_000, 0.1
     W, x = net["linear2"].W, np.maximum(generator(0, "data").normal(0.3, 1, (n, 30)), 0)
-    rule = passed(make(f"pal:rate=1,samples={n},sigma={sigma},high_pass={high_pass}"), net, x)
+    rule = passed(make(f"pal:rate=1,samples={n},sigma={sigma},highpass={highpass}"), net, x)
     looks = []
     for net.step in range(8):
         rule.update_feedback(net)
         looks.append(math.tan(math.radians(degrees(rule.B["linear2"], W))) ** 2)
     y, w2 = x @ W, (W * W).mean()
-    P = {"raw": (y * y).mean(), "mean": y.var(0).mean(), "clean": 0}[high_pass]
+    P = {"raw": (y * y).mean(), "mean": y.var(0).mean(), "clean": 0}[highpass]
     expected = math.degrees(math.atan(math.sqrt((P / sigma**2 + (F + 1) * w2) / (n * w2))))
     measured = math.degrees(math.atan(math.sqrt(np.mean(looks))))
-    assert measured == pytest.approx(expected, abs=0.1 if high_pass == "clean" else 1)
+    assert measured == pytest.approx(expected, abs=0.1 if highpass == "clean" else 1)
 
 
 def test_noise_before_the_activation_sees_its_slope():
@@ -419,8 +433,8 @@ def test_the_noise_does_not_enter_the_forward_pass():
 
 def test_a_batch_of_one_example_has_no_mean_to_subtract():
     net = layer_of_30()
-    for high_pass, moves in (("mean", False), ("raw", True)):
-        rule = passed(make(f"pal:high_pass={high_pass}"), net, np.ones((1, 30)))
+    for highpass, moves in (("mean", False), ("raw", True)):
+        rule = passed(make(f"pal:highpass={highpass}"), net, np.ones((1, 30)))
         before = rule.B["linear2"].copy()
         rule.update_feedback(net)
         assert np.array_equal(rule.B["linear2"], before) is not moves

@@ -229,6 +229,12 @@ def test_any_data_set_has_its_inputs_as_targets(tmp_path):
     assert parity.digest == mf.data.load("digits", reconstruct=True).digest != mf.data.load("digits").digest
 
 
+def test_augmentation_that_would_not_reach_the_targets_is_refused():
+    one = Experiment(data_options={"reconstruct": True}, model="autoencoder", augmentation="crop_flip")
+    with pytest.raises(ValueError, match="augmentation 'crop_flip' would change the inputs and leave their copies"):
+        experiment.build(one, mf.data.load("digits", reconstruct=True))
+
+
 COMMAND = "--data digits --reconstruct --model autoencoder --hidden 6".split()
 
 

@@ -81,6 +81,26 @@ def test_only_feedback_that_receives_the_updates_is_averaged(float64):
         assert np.ptp(net["b"].W, axis=(0, 1)).max() == 0 < np.ptp(rule.B["b"], axis=(0, 1)).min()
 
 
+def test_feedback_of_bursts_is_averaged_only_if_it_is_learned(float64):
+    for learned in (False, True):
+        layers = [mf.LocallyConnected2d(1, 2, 2, input_size=4), mf.Sigmoid()]
+        layers += [mf.LocallyConnected2d(2, 2, 2, input_size=3), mf.Sigmoid(), mf.Flatten(), mf.Linear(8, 3)]
+        net, (x, y) = mf.Network(layers, input_shape=(4, 4, 1)), batch(shape=(4, 4, 1))
+        rule = mf.rules.Burst(learned=learned).attach(net)
+        rule.gradients(net, x, y, CE)
+        mf.SGD(lr=0.1, share_weights="every=1").step(net, rule)
+        assert (np.ptp(rule.B["locallyconnected2"], axis=(0, 1)).max() == 0) == learned
+
+
+def test_sharing_that_is_set_after_an_update_is_checked_too():
+    net, optimizer = mf.Network([mf.Linear(2, 1)]), mf.SGD(lr=0.1)
+    optimizer.step(net)
+    optimizer.share_weights = "every=2"
+    with pytest.raises(ValueError, match="needs locally connected layers"):
+        optimizer.step(net)
+    assert net.step == 1
+
+
 @pytest.mark.parametrize("kernel, stride, groups, members", [(3, 1, 9, 4), (3, 2, 4, 2), (1, 1, 1, 36), (7, 1, 4, 1)])
 def test_the_patches_of_a_group_do_not_overlap(kernel, stride, groups, members):
     """Positions congruent modulo ceil(kernel / stride): with stride 1 the published groups, as many as a kernel has
