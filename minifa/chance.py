@@ -17,7 +17,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .backend import Array, quietly, xp
+from .backend import Array, numbers_of, quietly, xp
 from .layers.base import Layer
 from .layers.observer import Observer, observing
 from .losses import Loss
@@ -91,11 +91,15 @@ def unrelated_entries(W: Array, B: Array | None = None) -> int:
         W: (..., n_in, n_out), of a locally connected layer (oH, oW, kH, kW, C_in, C_out).
         B: an array of the feedback; one of another shape has no equal kernels. None: drawn as W is.
 
+    Raises:
+        TypeError: an argument that is not an array of numbers.
+
     >>> W = mf.LocallyConnected2d(2, 3, 3, input_size=6, equal_start=True).W
     >>> W.size, mf.chance.unrelated_entries(W)
     (864, 54)
     """
-    B = W if B is None else B
+    W = numbers_of(W, "W")
+    B = W if B is None else numbers_of(B, "B")
     if W.ndim != POSITIONS or B.shape != W.shape or bool((B != B[:1, :1]).any()):
         return int(W.size)
     scale = abs(W).max()

@@ -326,7 +326,7 @@ def test_a_report_has_every_quantity_that_a_rule_defines_and_a_reason_for_the_ot
     assert again.rows == report.rows
 
 
-def test_a_report_says_where_the_gradient_of_the_loss_is_zero():
+def test_a_report_says_where_the_gradient_of_the_loss_is_zero(engine):
     report, networks, data = report_of("bp")
     for layer in networks["bp"][0].weighted:
         layer.W *= 1000  # the softmax of such outputs is exactly 1 in float32
@@ -337,7 +337,7 @@ def test_a_report_says_where_the_gradient_of_the_loss_is_zero():
     assert "of the examples: read the margin" in after.notes()[0]
 
 
-def test_a_report_of_a_rule_whose_answer_is_not_the_network_s_output_has_noise_and_transfer_only():
+def test_a_report_of_a_rule_whose_answer_is_not_the_network_s_output_has_noise_and_transfer_only(engine):
     report, _, _ = report_of("bp", "forward_forward", attacks=["fgsm"])
     row = report.rows[-1]
     missing = {key for key, value in row.items() if value is None}
@@ -345,7 +345,7 @@ def test_a_report_of_a_rule_whose_answer_is_not_the_network_s_output_has_noise_a
     assert len(report.refusals["forward_forward"]) == 2
 
 
-def test_examples_without_classes_and_unknown_attacks_are_refused():
+def test_examples_without_classes_and_unknown_attacks_are_refused(engine):
     net, rule = trained("bp")
     data = mf.data.from_arrays(*two_classes())
     targets = replace(data.test, y=np.zeros((len(data.test), 2), "f4"))
@@ -362,14 +362,14 @@ def test_examples_without_classes_and_unknown_attacks_are_refused():
     assert str(attacks.AttackReport(Units("inputs"))) == "no network was attacked"
 
 
-def test_a_cosine_that_is_rounded_to_zero_has_no_sign():
+def test_a_cosine_that_is_rounded_to_zero_has_no_sign(engine):
     report, _, _ = report_of("fa", attacks=["fgsm"])
     for row in report.rows:
         row["cosine"] = -0.001
     assert " 0.00 " in str(report) and "fa 0.00 (cosine)" in str(report) and "-0.00" not in str(report)
 
 
-def test_what_has_no_gradient_is_refused_before_the_first_attack():
+def test_what_has_no_gradient_is_refused_before_the_first_attack(engine):
     data = mf.data.from_arrays(*two_classes())
     nets = [mf.Network([mf.Linear(6, 8), mf.ReLU(), mf.UnitLength(), mf.Linear(8, 2)], 0, (6,)) for _ in range(2)]
     bp, other = (make(name).attach(net) for name, net in zip(("bp", "forward_forward"), nets, strict=True))

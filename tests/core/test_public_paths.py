@@ -18,6 +18,7 @@ import minifa as mf
 from minifa import backend, checkpoints, jacobians, linalg, metrics
 from minifa.layers import windows
 from minifa.layers.local_response_norm import response_plain
+from minifa.layers.locally_connected import products_plain
 from minifa.layers.pooling import pool_plain, unpool_max_plain
 from minifa.rules import BP, RULES, dynamic_inversion, feedback_control, make
 from minifa.rules.hsic import KernelLosses
@@ -708,3 +709,16 @@ def test_foreign_checkpoints_are_kept_under_another_name(tmp_path):
         trainer.callbacks = [checkpoints.SaveCheckpoints(tmp_path)]
         trainer.fit(data.train, 1, 3 if phase == "first" else 2)
     assert len([*tmp_path.glob("*.ckpt")]) > 1
+
+
+def test_the_plain_reference_of_a_locally_connected_layer_runs_on_every_backend():
+    layer = mf.LocallyConnected2d(1, 2, 2, input_size=3, bias=False)
+    net = mf.Network([layer], input_shape=(3, 3, 1))
+    x = mf.asarray(np.random.default_rng(0).normal(size=(2, 3, 3, 1)))
+    y = net.forward(x, mf.Pass(training=True))
+    ours = y, layer.weight_gradient(x, y), layer.carry(y, layer.W)
+    for fast, plain in zip(ours, products_plain(layer, x, y, layer.W), strict=True):
+        np.testing.assert_allclose(mf.to_host(fast), mf.to_host(plain), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="expects images of 3 x 3 x 1"):
+        layer.infer((4, 4, 1))
+    assert layer.repeated == ", at each of 4 positions" and "2 x 2 x 1 x 2 weights" in layer.smaller

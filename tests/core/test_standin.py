@@ -429,12 +429,23 @@ def test_the_stand_in_has_no_names_that_cupy_lacks():
     assert not hasattr(cupy.ndarray, "__index__") and not hasattr(cupy.ndarray, "__contains__")
 
 
+# The environment of a process that measures its own coverage, also if that of these tests is measured.
+NOT_MEASURED = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+
+
 @pytest.mark.long
 def test_the_stand_in_coverage_lists_the_lines_that_did_not_run():
     """`pytest --standin-coverage` over one file runs only the variants on the stand-in, whose coverage is too low."""
     pytest.importorskip("coverage", reason="--standin-coverage needs the package coverage")
     command = [sys.executable, "-m", "pytest", "-q", "--standin-coverage", "tests/core/test_losses.py"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, encoding="utf-8", timeout=120)
+    done = subprocess.run(
+        command,
+        cwd=Path(__file__).parents[2],
+        env=NOT_MEASURED,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
     assert done.returncode == 1 and "deselected" in done.stdout and "failed" not in done.stdout, done.stdout
     not_run = dict(re.findall(r"^(\S+\.py): not run (.*)$", done.stdout, re.M))
     assert len(not_run["layers/conv.py"].split()) > 30 and len(not_run.get("losses.py", "").split()) < 20
@@ -448,8 +459,7 @@ def test_the_coverage_of_all_tests_contains_that_on_the_stand_in(tmp_path):
     pytest.importorskip("coverage", reason="--standin-coverage needs the package coverage")
     tests = Path(__file__).parents[1]
     (tmp_path / "settings").write_text("[run]\nbranch = True\nsource = minifa\nparallel = True\npatch = subprocess\n")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(tests), *sys.path])}
+    environment = NOT_MEASURED | {"PYTHONPATH": os.pathsep.join([str(tests), *sys.path])}
 
     def run(*command):
         command = [sys.executable, "-m", *command]

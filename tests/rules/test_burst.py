@@ -291,7 +291,7 @@ def test_learned_feedback_receives_the_gradient_of_the_weights_and_decay_removes
         (lambda: [Conv2d(1, 1, 2), Sigmoid(), Conv2d(1, 2, 2), Sigmoid(), MaxPool(2), Flatten()], "Flatten 'flatten1'"),
     ],
 )
-def test_other_networks_are_refused_by_name(layers, named):
+def test_other_networks_are_refused_by_name(layers, named, engine):
     with pytest.raises(ValueError, match=f"under the rule 'burst' .*{named}.*"):
         make("burst").attach(Network(layers()))
 
@@ -305,7 +305,7 @@ def test_other_networks_are_refused_by_name(layers, named):
         ((), mf.SigmoidCrossEntropy(), "SoftmaxCrossEntropy, got SigmoidCrossEntropy()"),
     ],
 )
-def test_another_loss_is_refused_before_anything_changes(end, loss, needed):
+def test_another_loss_is_refused_before_anything_changes(end, loss, needed, engine):
     net = network(end)
     rule = make("burst").attach(net)
     with pytest.raises(ValueError, match=re.escape(needed)):
@@ -322,7 +322,7 @@ def test_another_loss_is_refused_before_anything_changes(end, loss, needed):
         ("inhibition=1", "inhibition must be"),
     ],
 )
-def test_options_outside_their_range_are_refused(option, message):
+def test_options_outside_their_range_are_refused(option, message, engine):
     with pytest.raises((TypeError, ValueError), match=message):
         make(f"burst:{option}")
 

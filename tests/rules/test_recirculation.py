@@ -179,7 +179,7 @@ def test_other_networks_are_refused_by_name(name):
         make("recirculation").attach(Network(layers, input_shape=(6,)))
 
 
-def test_images_and_bad_options_are_refused():
+def test_images_and_bad_options_are_refused(engine):
     conv = Network([Conv2d(1, 2, 3), Flatten(), Linear(8, 16)], input_shape=(4, 4, 1))
     with pytest.raises(ValueError, match="got Conv2d 'conv1'"):
         make("recirculation").attach(conv)

@@ -92,7 +92,7 @@ def test_feedback_of_bursts_is_averaged_only_if_it_is_learned(float64):
         assert (np.ptp(rule.B["locallyconnected2"], axis=(0, 1)).max() == 0) == learned
 
 
-def test_sharing_that_is_set_after_an_update_is_checked_too():
+def test_sharing_that_is_set_after_an_update_is_checked_too(engine):
     net, optimizer = mf.Network([mf.Linear(2, 1)]), mf.SGD(lr=0.1)
     optimizer.step(net)
     optimizer.share_weights = "every=2"
@@ -177,7 +177,7 @@ def test_a_trace_shows_the_average(float64):
         (lambda: sleep(np.ones((2, 1, 1)), [], eta=-1, gamma=0), ValueError, "eta must be at least 0"),
     ],
 )
-def test_unfit_options_are_refused(make, error, message):
+def test_unfit_options_are_refused(make, error, message, engine):
     with pytest.raises(error, match=message):
         make()
 
