@@ -722,3 +722,29 @@ def test_the_plain_reference_of_a_locally_connected_layer_runs_on_every_backend(
     with pytest.raises(ValueError, match="expects images of 3 x 3 x 1"):
         layer.infer((4, 4, 1))
     assert layer.repeated == ", at each of 4 positions" and "2 x 2 x 1 x 2 weights" in layer.smaller
+
+
+def test_attacks_and_sharing_refuse_and_average_alike_on_every_backend():
+    net, x, eps = dense_net(), mf.asarray(np.eye(3)), mf.asarray(np.full((1, 3), 0.1))
+    rule = make("fa").attach(net)
+    unfit = (
+        (lambda: mf.attacks.fgsm(net, rule, x, [0, 1, 0], CE, "true", -1), "at least 0"),
+        (lambda: mf.attacks.fgsm(net, rule, x, [0, 1, 0], CE, "true", np.ones(2)), "got the shape"),
+        (lambda: mf.attacks.fgsm(net, rule, x, [0, 1, 0], CE, "true", 1, (0, 1, 2)), "got 3 values"),
+        (lambda: mf.metrics.input_gradient(net, make("fa"), x, [0, 1, 0], CE, "true"), "not attached"),
+        (lambda: mf.metrics.input_gradient(net, make("dfa").attach(net), x, [0, 1, 0], CE, "rule"), "no error"),
+        (lambda: mf.metrics.input_gradient(net, make("pepita").attach(net), x, [0, 1, 0], CE, "rule"), "no backward"),
+        (lambda: mf.sharing.sleep(x, [], 0.1, 0.1), "members, fan_in, n_out"),
+    )
+    for call, message in unfit:
+        with pytest.raises((ValueError, RuntimeError), match=message):
+            call()
+    moved = mf.attacks.fgsm(net, make("bp").attach(net), x, [0, 1, 0], CE, "true", eps, (0, 1))
+    assert 0 <= float(moved.min()) and float(moved.max()) <= 1
+    layers = [mf.LocallyConnected2d(1, 2, 2, input_size=3), mf.Tanh(), mf.LocallyConnected2d(2, 1, 1, input_size=2)]
+    untied = mf.Network([*layers, mf.Flatten()], input_shape=(3, 3, 1))
+    paired = make("kolen_pollack").attach(untied)
+    paired.gradients(untied, mf.asarray(np.ones((2, 3, 3, 1))), [0, 1], CE)
+    mf.SGD(0.1, share_weights=mf.ShareWeights()).step(untied, paired)
+    B = layers[2].matrices(paired.B[layers[2].name])
+    assert all(bool((one == B[0]).all()) for one in B)
