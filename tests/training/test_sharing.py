@@ -153,7 +153,7 @@ def test_training_with_sharing_is_resumed_bit_for_bit(part, tmp_path):
         np.testing.assert_array_equal(resumed.net.state()[key], array)
 
 
-def test_a_trace_shows_the_average(float64):
+def test_a_trace_shows_the_average(engine):
     net, (x, y) = net_of(True), batch(shape=SHAPE)
     rule, optimizer = mf.rules.KolenPollack().attach(net), mf.SGD(lr=0.1, share_weights="group=all")
     moments = [moment for moment in mf.trace(net, rule, x, y, CE, optimizer) if moment.title == "Kernels are averaged"]
