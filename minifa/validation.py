@@ -96,8 +96,9 @@ def check_float(value: Any, what: str) -> float:
     raise TypeError(f"{what} must be a number, got {value!r}")
 
 
-def check_positive(value: Any, what: str) -> float:
-    """The value as a float. Raises TypeError if it is not a number, ValueError unless it is finite and above 0.
+def check_positive(value: Any, what: str, most: float | None = None) -> float:
+    """The value as a float. Raises TypeError if it is not a number, ValueError unless it is finite and above 0, and at
+    most ``most``.
 
     >>> from minifa.validation import check_positive
     >>> check_positive(0, "sigma")
@@ -109,6 +110,8 @@ def check_positive(value: Any, what: str) -> float:
         raise ValueError(f"{what} must be above 0, got {value}")
     if number == math.inf:
         raise ValueError(f"{what} must be a finite number above 0, got {value}")
+    if most is not None and number > most:
+        raise ValueError(f"{what} must be at most {most}, got {value}")
     return number
 
 

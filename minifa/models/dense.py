@@ -122,8 +122,8 @@ def autoencoder(
     known = (None, *ACTIVATIONS)
     last = check_choice(output_activation, "output_activation of the model 'autoencoder'", known)
     check_choice(activation, "activation of the model 'autoencoder'", tuple(ACTIVATIONS))
-    layers = mlp(input_shape, n_out, (*hidden, *hidden[-2::-1]), activation=activation, init=init)
-    return layers if last is None else [*layers, ACTIVATIONS[last]()]
+    widths = *hidden, *hidden[-2::-1]
+    return mlp(input_shape, n_out, widths, activation=activation, output_activation=last, init=init)
 
 
 def linear_task(input_shape: Shape, n_out: int, hidden: int = 20) -> Model:

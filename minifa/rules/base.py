@@ -86,9 +86,7 @@ class Rule(Constructed, HtmlRepr):
     crosses_weights = True  # False if `feedback` is always None: only layers that `teaches` names get errors
     B_corresponds_to_W = True  # whether B[name] takes the place of that layer's W; default: as crosses_weights
     B_is_local = False  # whether B[name] is part of the layer, as a head is: nothing is sent through it from elsewhere
-    B_receives_updates = (
-        False  # whether memory[name] receives all updates of that layer's W, as averages of its kernels
-    )
+    B_receives_updates = False  # whether memory[name] receives all updates of that layer's W, averages of kernels too
     rounding = 1.0  # how much more than other rules this one amplifies rounding errors, for comparisons
     one_backward_pass = True  # whether an update is one backward pass, comparable with backpropagation's
     presynaptic: Mapping[str, Array] = MappingProxyType({})  # see `Attributes`; default: none

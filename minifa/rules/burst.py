@@ -146,7 +146,7 @@ class Burst(BurstUnits):
         kappa: float = 0.5,
     ) -> None:
         super().__init__(seed)
-        self.baseline, self.kappa = check_most(baseline, "baseline", 0.5), check_most(kappa, "kappa", 1.0)
+        self.baseline, self.kappa = check_positive(baseline, "baseline", 0.5), check_positive(kappa, "kappa", 1.0)
         self.inhibition = check_bool(inhibition, "inhibition")
         self.learned = self.feedback_learns = self.B_receives_updates = check_bool(learned, "learned")
         if learned:
@@ -154,13 +154,6 @@ class Burst(BurstUnits):
 
     def parameters(self) -> dict[str, tuple[Array, Array]]:
         return super().parameters() if self.learned else {}
-
-
-def check_most(value: Any, what: str, most: float) -> float:
-    """The value as a float. Raises TypeError, ValueError unless it is a number above 0 and at most ``most``."""
-    if (number := check_positive(value, what)) > most:
-        raise ValueError(f"{what} must be at most {most}, got {value}")
-    return number
 
 
 def find_units(net: Network, label: str) -> tuple[Layer, list[str]]:

@@ -40,9 +40,7 @@ class FeedbackFromNoise(LearnedFeedback):
 
     def __init__(self, seed: int, rate: float, samples: int, every: int, warmup_phases: int) -> None:
         super().__init__(seed)
-        self.rate = check_positive(rate, "rate")
-        if rate > 1:
-            raise ValueError(f"rate must be at most 1, got {rate}")
+        self.rate = check_positive(rate, "rate", most=1)
         self.samples, self.every = check_int(samples, "samples"), check_int(every, "every")
         self.warmup_phases = check_int(warmup_phases, "warmup_phases", least=0)
 

@@ -15,7 +15,12 @@ from ..rng import gaussian, generator
 
 def white_noise(seed: int, name: str, step: int, shape: tuple[int, ...], sigma: float, dtype: Any) -> Array:
     """sigma xi, xi ~ N(0, 1), of this shape. Each name and step has its own random stream."""
-    return xp.asarray(gaussian(generator(seed, "noise", name, step), shape, sigma).astype(dtype))
+    return drawn_noise(generator(seed, "noise", name, step), shape, sigma, dtype)
+
+
+def drawn_noise(rng: numpy.random.Generator, shape: tuple[int, ...], sigma: float, dtype: Any) -> Array:
+    """The same, from a generator."""
+    return xp.asarray(gaussian(rng, shape, sigma).astype(dtype))
 
 
 def correlated_noise(

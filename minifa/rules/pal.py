@@ -33,10 +33,10 @@ from ..layers.base import Listen, Pass
 from ..layers.weighted import Weighted
 from ..network import Network
 from ..parallel.chunks import matmul
-from ..rng import gaussian
 from ..validation import check_choice, check_int, check_positive
 from .asap import weighted_layers
 from .feedback_from_noise import FeedbackFromNoise
+from .noise import drawn_noise
 
 
 class PAL(FeedbackFromNoise):
@@ -93,7 +93,7 @@ class PAL(FeedbackFromNoise):
         below = self.inputs[layer.name]
         x = self.heard[below] if below else self.batch.x
         for W, y in clean_outputs(layer, x, self.samples, rng):
-            xi = xp.asarray(gaussian(rng, (len(y), len(W)), self.sigma).astype(y.dtype))
+            xi = drawn_noise(rng, (len(y), len(W)), self.sigma, y.dtype)
             total, count = correlation(xi, y, matmul(xi, W), self.highpass)
             yield total, count * self.sigma**2
 

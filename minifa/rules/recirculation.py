@@ -42,7 +42,7 @@ from ..layers.shape import Flatten
 from ..layers.weighted import Weighted
 from ..losses import HalfSquaredError, Loss
 from ..network import Network
-from ..validation import check_float
+from ..validation import check_between
 from .base import Rule
 from .blocks import Block, run
 
@@ -83,7 +83,7 @@ class Recirculation(Rule):
 
     def __init__(self, seed: int = 0, regression: float = 0.9) -> None:
         super().__init__(seed)
-        self.regression = check_regression(regression)
+        self.regression = check_between(regression, "regression", 0, 1)
 
     def draw(self, net: Network) -> None:
         self.pairs = mirrored_pairs(net, self.label)
@@ -161,14 +161,6 @@ def own_error(pairs: Sequence[Pair], layer: Layer) -> tuple[str, dict[str, str]]
             names = {"h_1": f"{encoder.end.name}.y", "f_2": f"{encoder.end.name}.y@2", "regression": "rule.regression"}
             return "delta = (f_2 - h_1) / (1 - regression) / n", names
     return "delta = e_own / n", {}
-
-
-def check_regression(regression: float) -> float:
-    """Return it as a float. Raises TypeError unless it is a number, ValueError unless it is at least 0 and below 1."""
-    regression = check_float(regression, "regression")
-    if not 0 <= regression < 1:
-        raise ValueError(f"regression must be at least 0 and below 1, got {regression}")
-    return regression
 
 
 def mirrored_pairs(net: Network, label: str) -> list[Pair]:

@@ -23,12 +23,11 @@ from collections.abc import Iterator
 
 import numpy
 
-from ..backend import Array, xp
+from ..backend import Array
 from ..layers.weighted import Weighted
 from ..parallel.chunks import matmul
-from ..rng import gaussian
 from .feedback_from_noise import FeedbackFromNoise, by_matrix, noise_shape
-from .noise import correlated_noise
+from .noise import drawn_noise
 
 
 class SAL(FeedbackFromNoise):
@@ -62,9 +61,9 @@ class SAL(FeedbackFromNoise):
 
     def seen(self, layer: Weighted, rng: numpy.random.Generator) -> Iterator[tuple[Array, float]]:
         dtype, n = layer.W.dtype, self.samples
-        noise = correlated_noise(rng, noise_shape(layer, n), 1.0, 0.0, dtype)
+        noise = drawn_noise(rng, noise_shape(layer, n), 1.0, dtype)
         for B, (W, x) in zip(layer.matrices(self.memory[layer.name]), by_matrix(layer, noise), strict=True):
-            v = xp.asarray(gaussian(rng, (n, W.shape[1]), 1.0).astype(dtype))
+            v = drawn_noise(rng, (n, W.shape[1]), 1.0, dtype)
             yield n * B + asymmetry(x, matmul(x, W) + v, matmul(v, B.T), v), n
 
 
