@@ -51,7 +51,7 @@ def describe(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..tracing import explorer
+    from ..explorer import page
 
     names = split_rules(options.rules)
     experiment = make_experiment(options, names[0], BASE)
@@ -59,8 +59,8 @@ def run(options: argparse.Namespace) -> int:
     names = possible_rules(experiment, names, dataset, leave_out=options.rules == "all")
     total = len(names) * (1 + options.train_updates)
     with bar(total=total, desc="explore", unit="update", hidden=options.quiet) as shown:
-        page = explorer.explore(experiment, dataset, names, options.updates, options.train_updates, shown.update)
+        text = page.explore(experiment, dataset, names, options.updates, options.train_updates, shown.update)
     name = f"explore-{as_file_name(stem(experiment.data))}-{experiment.model}.html"
-    path = explorer.write(page, options.out or Path("runs", name))
-    print(f"written to {path} ({len(page) / 1e6:.1f} MB)\nopen it in a browser: {path.resolve().as_uri()}")
+    path = page.write(text, options.out or Path("runs", name))
+    print(f"written to {path} ({len(text) / 1e6:.1f} MB)\nopen it in a browser: {path.resolve().as_uri()}")
     return OK

@@ -19,7 +19,8 @@ from minifa import backend, checkpoints, experiments
 from minifa.cli import exit_codes, options, program
 from minifa.data.base import DataFileError
 from minifa.experiments import run_folder, tables
-from minifa.tracing import explorer, stepper
+from minifa.explorer import page as explorer
+from minifa.tracing import stepper
 
 SMALL = ["--model", "mlp", "--epochs", "2", "--lr", "0.05"]
 

@@ -12,8 +12,8 @@ import minifa as mf
 from minifa import checkpoints, cli, figures, weights
 from minifa.cli import pictures
 from minifa.experiments import Experiment, recipes, resume, run, run_folder, sweeps
+from minifa.explorer import page as explorer
 from minifa.storage import atomic, csv_files
-from minifa.tracing import explorer
 from minifa.training import History
 from minifa.training.logs import TensorBoard, WriteLogs
 

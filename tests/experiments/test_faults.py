@@ -26,9 +26,9 @@ import minifa as mf
 from minifa import checkpoints, cli, environment, experiments, signals
 from minifa.cli import exit_codes, pictures
 from minifa.experiments import Experiment, resume, run_folder, study, tuning
+from minifa.explorer import page as explorer
 from minifa.storage import atomic, locks
 from minifa.storage.npz import write_arrays
-from minifa.tracing import explorer
 from minifa.tracing.stepper import Replay, Stepper
 from minifa.training import History, logs
 

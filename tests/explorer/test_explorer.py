@@ -17,8 +17,10 @@ import minifa as mf
 from minifa import cli, data, models, rules
 from minifa.data.base import Dataset, Examples
 from minifa.experiments import Experiment, build
+from minifa.explorer import arrays, runs
+from minifa.explorer import page as explorer
 from minifa.testing.examples import model_for
-from minifa.tracing import explorer, stepper
+from minifa.tracing import stepper
 
 RULES = ["bp", "fa", "usf", "dfa"]
 TINY = Experiment(data="xor", model="tiny", lr=0.5, batch_size=4, optimizer_options={"momentum": 0.0})
@@ -150,9 +152,9 @@ def test_the_training_run_is_the_trainer_s(tiny_page, rule):
 
 def test_snapshots_of_the_run_are_denser_at_the_start():
     for updates in (1, 2, 10, 1000):
-        at = explorer._snapshot_updates(updates)
+        at = runs.snapshot_updates(updates)
         assert at[0] == 0 and at[1] == 1 and at[-1] == updates and at == sorted(set(at))
-        assert len(at) <= explorer.SNAPSHOTS
+        assert len(at) <= runs.SNAPSHOTS
     gaps = np.diff(at)
     assert gaps[0] == 1 and gaps[-1] > 100 and len(at) > 25
 
@@ -261,7 +263,7 @@ def test_names_cannot_become_markup(tiny_page):
 
 
 def test_a_page_that_would_be_too_large_is_refused(monkeypatch):
-    monkeypatch.setattr(explorer, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(arrays, "MOST_BYTES", 20_000)
     with pytest.raises(ValueError, match="larger than .* MB: use a smaller network"):
         explorer.explore(TINY, data.load("xor"), RULES, train_updates=20)
 

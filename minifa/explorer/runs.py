@@ -1,0 +1,114 @@
+"""A short training run as snapshots: matrices, angles, loss and accuracy at some updates."""
+
+from __future__ import annotations
+
+__all__ = ["Snapshots", "chance_of_run", "run", "snapshot_updates"]
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import numpy.typing as npt
+
+from .. import backend, experiments, metrics
+from ..chance import bands_in_time, unrelated_entries, weight_band
+from ..data.augment import for_evaluation
+from ..data.base import Dataset
+from ..experiments import Experiment
+from ..experiments.experiment import MEASURED_ON, augmentation_of
+from ..network import Network
+from ..rules.base import Rule
+from ..tracing.stepper import Replay
+from ..training import Trainer
+from .arrays import ArrayTable, Json, number
+
+SNAPSHOTS = 36
+TESTED_ON = 1000  # maximum number of test examples for loss and accuracy at every snapshot
+
+
+def snapshot_updates(updates: int) -> list[int]:
+    """The numbers of updates at which a snapshot is taken: 0, then geometrically spaced from 1 to the last one."""
+    spaced = numpy.geomspace(1, updates, min(SNAPSHOTS - 1, updates)).round().astype(int)
+    return [0, *sorted({int(one) for one in spaced})]
+
+
+def run(
+    experiment: Experiment, data: Dataset, updates: int, table: ArrayTable, progress: Callable[[], object]
+) -> list[Json]:
+    """The snapshots of a training run, which ends early if the loss is not finite."""
+    net, rule, loss, optimizer = experiments.build(experiment, data)
+    augmentation = augmentation_of(experiment)
+    snapshots = Snapshots(Trainer(net, rule, loss, optimizer, augmentation=augmentation), data, table)
+    batches = Replay(experiment, data)
+    at, taken = snapshot_updates(updates), [snapshots.take()]
+    with backend.quiet():  # a diverging run ends without warnings
+        for update in range(1, updates + 1):
+            batch = batches.batch()
+            rule.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
+            optimizer.step(net, rule)
+            batches.step = update
+            progress()
+            if update in at:
+                snapshot = snapshots.take()
+                if not math.isfinite(snapshot["loss"]):
+                    break
+                taken.append(snapshot)
+    return taken
+
+
+def chance_of_run(experiment: Experiment, data: Dataset) -> Json:
+    """By layer and angle: the angles that chance gives, [lowest, highest], for the errors before training."""
+    net, rule, loss, _ = experiments.build(experiment, data)
+    measured = data.train.head(MEASURED_ON)
+    x = backend.asarray(for_evaluation(measured.x, augmentation_of(experiment)), net.dtype)
+    errors = bands_in_time(net, rule, x, measured.y, loss)
+    bands = {
+        layer.name: {"weight_angle": weight_band(unrelated_entries(layer.W)), "true_angle": errors.get(layer.name)}
+        for layer in net.weighted
+    }
+    return {
+        layer: {angle: [band.low, band.high] for angle, band in both.items() if band is not None}
+        for layer, both in bands.items()
+    }
+
+
+class Snapshots:
+    """Takes snapshots of a network during training, always measured on the same examples."""
+
+    def __init__(self, trainer: Trainer, data: Dataset, table: ArrayTable) -> None:
+        self.trainer, self.table = trainer, table
+        self.measured, self.tested = data.train.head(MEASURED_ON), data.test.head(TESTED_ON)
+        self.start: dict[str, npt.NDArray[Any]] = {}
+
+    def take(self) -> Json:
+        """A snapshot: loss, accuracy (None without classes), and for every matrix its index and its relative change,
+        norm(matrix - start) / norm(start). Layers also have their angles and the fraction of agreeing signs of W and
+        B."""
+        net, rule = self.trainer.net, self.trainer.rule
+        x = backend.asarray(for_evaluation(self.measured.x, self.trainer.augmentation), net.dtype)
+        aligned = metrics.alignment(net, rule, x, self.measured.y, self.trainer.loss)
+        layers = {
+            layer.name: {
+                "W": self._matrix(f"{layer.name}.W", layer.W),
+                **{key: aligned[layer.name][key] for key in ("weight_angle", "true_angle", "sign_agreement")},
+            }
+            for layer in net.weighted
+        }
+        feedback = {name: self._matrix(f"{name}.B", B) for name, B in _feedback(net, rule).items()}
+        score = self.trainer.evaluate(self.tested)
+        return {"loss": score["loss"], "accuracy": score.get("accuracy"), "layers": layers, "feedback": feedback}
+
+    def _matrix(self, name: str, array: Any) -> Json:
+        matrix = numpy.array(backend.to_host(array))
+        start = self.start.setdefault(name, matrix)
+        norm = float(numpy.linalg.norm(start))
+        moved = float(numpy.linalg.norm(matrix - start)) / norm if norm else None
+        return {"array": self.table.index(matrix), "moved": None if moved is None else number(moved)}
+
+
+def _feedback(net: Network, rule: Rule) -> dict[str, Any]:
+    """The current feedback matrices (after an update, `Rule.B` still holds those of the last pass)."""
+    with rule.preserved():
+        current = {layer.name: rule.feedback(layer) for layer in rule.layers_with_feedback(net)}
+    return {**rule.B, **{name: B for name, B in current.items() if B is not None}}
