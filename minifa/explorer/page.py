@@ -22,6 +22,7 @@ from ..storage.atomic import expanded, write_atomic
 from ..tracing.recorder import Trace
 from ..tracing.stepper import Replay
 from ..validation import check_int, check_list, check_str, check_type
+from . import grid
 from .arrays import ArrayTable, Json, check_size
 from .films import describe_rule, film
 from .runs import chance_of_run, run, snapshot_updates
@@ -77,6 +78,7 @@ def explore(
         "at": snapshot_updates(train_updates),
         "runs": runs,
         "chance": {name: chance_of_run(replace(experiment, rule=name), data) for name in rule_names},
+        "grid": grid.read(),
         "arrays": table.packed(),
     }
     page = _fill_template(content)

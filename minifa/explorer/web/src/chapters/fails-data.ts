@@ -120,8 +120,8 @@ function ofCell(grid: RunGrid, cell: Cell): string {
 function place(angle: number, band: Band | null): string {
   if (!band) return "";
   const range = `${degrees(band[0])} to ${degrees(band[1])}`;
-  if (angle < band[0]) return `: below chance (${range})`;
-  return angle > band[1] ? `: above chance (${range})` : `: chance (${range})`;
+  if (angle < band[0]) return `, closer than chance (${range})`;
+  return angle > band[1] ? `, farther than chance (${range})` : `, which is chance (${range})`;
 }
 
 function aboutErrors(cell: Cell): string {
@@ -172,7 +172,7 @@ function errorsByDepth(cells: Cell[]): string {
   });
   if (!known.length) return "";
   const lost = known.filter(({ cell, angle }) => cell.chance.true_angle && angle >= cell.chance.true_angle[0]);
-  const chance = lost.length ? `; from chance it cannot be told at ${and(lost.map(({ cell }) => String(cell.depth)))}` : "; always below chance";
+  const chance = lost.length ? `; at ${and(lost.map(({ cell }) => String(cell.depth)))} that is chance` : ", at every depth closer than chance";
   return `The error at the lowest layer ends at ${and(known.map(({ angle }) => degrees(angle)))} to the true one${chance}.`;
 }
 

@@ -146,10 +146,13 @@ function seriesOf(grid: RunGrid, chosen: Chosen, what: Quantity, styleOf: (rule:
   }
   const [cell] = cells;
   const seeds = (cell[what] ?? []).map((run, k) => (
-    { name: `${cell.rule}, seed ${grid.meta.seeds[k]}`, points: points(run), style: styleOf(cell.rule), chosen: true }));
+    { name: `seed ${grid.meta.seeds[k]}`, points: points(run), style: styleOf(cell.rule), quiet: true }));
   const others = [grid.rules[0].name, controlOf(grid)].filter((name) => name !== cell.rule && what === "accuracy");
-  return [...seeds, ...others.map((name) => (
-    { name, points: curve(cellOf(grid, cell.family, cell.depth, name)), style: styleOf(name) }))];
+  return [
+    ...others.map((name) => ({ name, points: curve(cellOf(grid, cell.family, cell.depth, name)), style: styleOf(name) })),
+    ...seeds,
+    { name: cell.rule, points: curve(cell), style: styleOf(cell.rule), chosen: true },
+  ];
 }
 
 /** The angles of chance of all chosen cells that have an angle. */
@@ -158,16 +161,28 @@ function bandOf(cells: Cell[], what: "true_angle" | "weight_angle"): Band | null
   return bands.length ? [Math.min(...bands.map((one) => one[0])), Math.max(...bands.map((one) => one[1]))] : null;
 }
 
+/** The axis of an angle: from the tens below all curves and the band, to the tens above. */
+function rangeOf(series: Series[], band: Band | null): { from: number; to: number } {
+  const values = [...series.flatMap((one) => one.points.map(([, y]) => y)), ...(band ?? [])].filter((y) => typeof y === "number");
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  return values.length ? { from: Math.max(0, 10 * Math.floor((low - 1) / 10)), to: 10 * Math.ceil((high + 1) / 10) } : { from: 0, to: 100 };
+}
+
+function Angles({ grid, chosen, what, title }: { grid: RunGrid; chosen: Chosen; what: "true_angle" | "weight_angle"; title: string }): JSX.Element {
+  const series = seriesOf(grid, chosen, what, useStyles(grid));
+  const band = bandOf(chosenCells(grid, chosen), what);
+  return <Chart title={title} series={series} xLabel="epoch" unit="°" {...rangeOf(series, band)} band={band} bandLabel="chance" />;
+}
+
 function Curves({ grid, chosen }: { grid: RunGrid; chosen: Chosen }): JSX.Element {
   const styleOf = useStyles(grid);
   const cells = chosenCells(grid, chosen);
   const layers = [...new Set(cells.map((one) => one.layers.weight_angle))];
-  const drawn = (what: Quantity) => seriesOf(grid, chosen, what, styleOf);
   return (
     <div class="row curves">
-      <Chart title="Test accuracy" series={drawn("accuracy")} xLabel="epoch" from={0} to={1} />
-      <Chart title={`Error at ${cells[0].layers.true_angle}, beside the true one`} series={drawn("true_angle")} xLabel="epoch" unit="°" from={0} to={100} band={bandOf(cells, "true_angle")} bandLabel="chance" />
-      <Chart title={`W beside B, ${layers.join(" or ")}`} series={drawn("weight_angle")} xLabel="epoch" unit="°" from={0} to={100} band={bandOf(cells, "weight_angle")} bandLabel="chance" />
+      <Chart title="Test accuracy" series={seriesOf(grid, chosen, "accuracy", styleOf)} xLabel="epoch" from={0} to={1} />
+      <Angles grid={grid} chosen={chosen} what="true_angle" title={`Error at ${cells[0].layers.true_angle}, beside the true one`} />
+      <Angles grid={grid} chosen={chosen} what="weight_angle" title={`W beside B, ${layers.join(" or ")}`} />
     </div>
   );
 }
@@ -254,8 +269,8 @@ export function Fails({ parts }: ChapterProps): JSX.Element {
   return (
     <div class="fails">
       <p class="lead">
-        One layer forgives any B. With more layers the error passes through one wrong B after another, and what arrives at the lowest
-        layer may tell it nothing. Choose a cell, a rule or a depth.
+        With one hidden layer every rule learns. With more layers the error passes through one wrong B after another, until what arrives
+        at the lowest layer is unrelated to the true error. Choose a cell, a rule or a depth, by mouse or with the arrow keys.
       </p>
       <div class="card">
         <div class="families">
@@ -268,9 +283,10 @@ export function Fails({ parts }: ChapterProps): JSX.Element {
           ))}
         </div>
         <p class="note legend-of-runs">
-          Test accuracy, mean of {grid.meta.seeds.length} seeds; darker is higher. Ticks from 0 to 1: the seeds. Dotted: the control, {controlOf(grid)}, which trains
-          the output layer only. <i>▼</i> every seed is below every seed of the control: the errors did harm.
+          Test accuracy, mean of {grid.meta.seeds.length} seeds; the stronger the colour, the higher. Ticks from 0 to 1: the seeds. Dotted: the control, {controlOf(grid)}. <i>▼</i> Every
+          seed is below every seed of the control: worse than hidden layers that stay as they were drawn.
         </p>
+        <p class="note">{grid.rules.map(({ name, title }) => `${name}: ${title}`).join(" · ")}</p>
       </div>
       <div class="card">
         <h2>{chosen.rule === null ? "All rules" : `${chosen.rule}: ${grid.rules.find((one) => one.name === chosen.rule)!.title}`}, {chosen.depth === null ? family.title.replace(/^./, (letter) => letter.toLowerCase()) : networkName(family, chosen.depth)}</h2>
