@@ -105,7 +105,9 @@ def test_another_rate_or_seed_does_not_repeat_them():
 
 
 def test_the_page_has_the_grid_and_it_is_small():
-    page = explore(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), data.load("xor"), ["bp"], train_updates=1)
+    page = explore(
+        Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), data.load("xor"), ["bp"], train_updates=1
+    )
     text = json.dumps(GRID, separators=(",", ":"))
     assert len(text) <= 150_000 and f'"grid":{text}' in page
 

@@ -11,8 +11,8 @@ of the errors at the lowest layer (true_angle) and of W and B of the layer above
 after every epoch; PyTorch's accuracies begin after the first epoch. It also has the angles of chance. table.txt has the
 means; minifa/explorer/grid.json, which ships with the package, is written from runs.csv.
 
-PyTorch's side is tutorials/results/peer/peer.py, which does not use minifa's engine. Needs ``pip install
-torch==2.13.0``; without it, its column is missing.
+PyTorch's side, for bp and fa, is tutorials/results/peer/peer.py, which does not use minifa's engine. Needs ``pip
+install torch==2.13.0``; without it, its column is missing.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from minifa.text import table
 HERE = Path(__file__).parent
 SHIPPED = HERE.parents[2] / "minifa" / "explorer" / "grid.json"
 SEEDS = (10, 11, 12)
+PEERS = ("bp", "fa")  # the rules that are also run in PyTorch
 KEYS = ("engine", "family", "depth", "rule", "seed")
 LISTS = ("accuracy", "true_angle", "weight_angle")
 BANDS = ("true_chance", "weight_chance")
@@ -87,12 +88,6 @@ def cells() -> Iterator[tuple[str, int, str]]:
                 yield family, depth, rule
 
 
-def has_peer(family: str, depth: int, rule: str) -> bool:
-    """Whether peer.py has this rule for this network: its dfa teaches at activations, and minifa's where a layer is
-    pooled, after the pooling."""
-    return rule != "dfa" or FAMILIES[family].model == "mlp" or depth <= 2
-
-
 def make_runs(path: Path, engines: dict[str, Callable[..., dict[str, Any]]]) -> None:
     """Make the runs that the table lacks, seed by seed."""
     done = {tuple(line[key] for key in KEYS) for line in csv_files.open_table(path, COLUMNS)}
@@ -101,7 +96,7 @@ def make_runs(path: Path, engines: dict[str, Callable[..., dict[str, Any]]]) -> 
         for seed in SEEDS:
             for family, depth, rule in cells():
                 key = engine, family, str(depth), rule, str(seed)
-                if key in done or (engine == "PyTorch" and not has_peer(family, depth, rule)):
+                if key in done or (engine == "PyTorch" and rule not in PEERS):
                     continue
                 experiment = setting(family, depth, rule, seed)
                 started = time.perf_counter()

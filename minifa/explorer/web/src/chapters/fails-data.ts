@@ -114,7 +114,7 @@ function ofCell(grid: RunGrid, cell: Cell): string {
     "1": `: above the ${control} control at ${other}`,
   }[besideControl(grid, cell)];
   const best = cell.rule === first ? "" : `, where ${first} has ${score(finalScore(cellOf(grid, cell.family, cell.depth, first)).mean)}`;
-  return [`${start}${relation}${best}.`, aboutErrors(cell), aboutWeights(cell), elsewhere(grid, cell)].filter(Boolean).join(" ");
+  return [`${start}${relation}${best}.`, aboutErrors(grid, cell), aboutWeights(cell), elsewhere(grid, cell)].filter(Boolean).join(" ");
 }
 
 function place(angle: number, band: Band | null): string {
@@ -124,11 +124,13 @@ function place(angle: number, band: Band | null): string {
   return angle > band[1] ? `, farther than chance (${range})` : `, which is chance (${range})`;
 }
 
-function aboutErrors(cell: Cell): string {
+function aboutErrors(grid: RunGrid, cell: Cell): string {
   const angles = ends(cell.true_angle);
+  const band = cell.chance.true_angle;
   if (!angles) return "No error reaches the lowest layer.";
   if (angles[1] < 0.05) return "Its errors are the true ones, at 0° by definition.";
-  return `The error at the lowest layer ends at ${degrees(angles[1])} to the true one${place(angles[1], cell.chance.true_angle)}.`;
+  const learns = band && angles[1] >= band[0] && besideControl(grid, cell) > 0 ? "; it learns in the layers above" : "";
+  return `The error at the lowest layer ends at ${degrees(angles[1])} to the true one${place(angles[1], band)}${learns}.`;
 }
 
 function aboutWeights(cell: Cell): string {

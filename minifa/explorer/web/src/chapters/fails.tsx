@@ -245,7 +245,7 @@ function Origin({ grid }: { grid: RunGrid }): JSX.Element {
       of {meta.batch_size}, {meta.optimizer}, seeds {meta.seeds.join(", ")}. Each network and rule has its own learning rate, the best on
       a held-out {Math.round(100 * meta.held_out)} % of the training examples under the seeds {first} to {last}: a rule does not fail here
       because of a rate that suits another one. Grey in the charts: angles by chance, mean ± 2 standard deviations; for errors of 40
-      other draws of B in the network before training, for weights from their number. Not measured again: minifa {meta.minifa}, commit {meta.commit}, {meta.date}, <code>{meta.command}</code>
+      other draws of B in the network before training, for weights from their number. Made with minifa {meta.minifa}, commit {meta.commit}, {meta.date}, by <code>{meta.command}</code>
       {meta.torch && `; the peer in the table is PyTorch ${meta.torch}, with its own draws`}.
     </p>
   );
