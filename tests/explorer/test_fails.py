@@ -1,5 +1,5 @@
-"""Chapter 4 of the explorer, "Where it fails", in a browser: what it says of every cell, row and column beside the runs,
-by mouse, by keyboard and as a table."""
+"""Chapter 4 of the explorer, "Where it fails", in a browser: what it says of every cell, row and column beside the
+runs, by mouse, by keyboard and as a table."""
 
 from __future__ import annotations
 
@@ -109,7 +109,8 @@ def test_the_matrices_and_the_table_have_the_means_of_all_cells(chapter, chromiu
     assert sum("▼" in one for one in marked) == sum(map(is_below_control, CELLS.values())) > 0
     rows = chromium.run(
         """document.querySelector("main details").open = true;
-        return [...document.querySelectorAll("main details tbody tr")].map((row) => [...row.cells].map((one) => one.textContent))"""
+        const rows = [...document.querySelectorAll("main details tbody tr")];
+        return rows.map((row) => [...row.cells].map((one) => one.textContent))"""
     )
     assert len(rows) == len(CELLS)
     for row, cell in zip(rows, GRID["cells"], strict=True):
