@@ -104,6 +104,19 @@ def test_another_rate_or_seed_does_not_repeat_them():
     assert abs(result.history[0]["linear2.weight_angle"] - cell["weight_angle"][0][0]) > 0.5
 
 
+def test_the_chapter_says_in_its_first_sentences_what_the_runs_show():
+    deepest = {family: one.depths[-1] for family, one in grid.FAMILIES.items()}
+    for family, depth in deepest.items():
+        at_one = [last(CELLS[family, 1, rule]) for rule in grid.RULES]
+        assert max(at_one) - min(at_one) < 0.06, "with one hidden layer the rules hardly differ"
+        assert last(CELLS[family, depth, "shallow"]) < last(CELLS[family, 1, "shallow"]) - 0.2, "the control falls"
+        assert all(last(CELLS[family, depth, rule]) > 0.85 for rule in ("usf", "frsf"))
+    for family in ("mlp", "cnn"):
+        depth = deepest[family]
+        assert last(CELLS[family, depth, "fa"]) < last(CELLS[family, depth, "bp"]) - 0.3
+    assert last(CELLS["cnn-batch-norm", 6, "fa"]) > 0.9
+
+
 def test_the_page_has_the_grid_and_it_is_small():
     page = explore(
         Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), data.load("xor"), ["bp"], train_updates=1

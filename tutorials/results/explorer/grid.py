@@ -47,6 +47,7 @@ PEERS = ("bp", "fa")  # the rules that are also run in PyTorch
 KEYS = ("engine", "family", "depth", "rule", "seed")
 LISTS = ("accuracy", "true_angle", "weight_angle")
 BANDS = ("true_chance", "weight_chance")
+DEPTHS = ("1", "2", "4", "6 or 8")
 COLUMNS = (*KEYS, "lr", "diverged", *LISTS, *BANDS, "seconds")
 Line = dict[str, str]
 
@@ -176,29 +177,25 @@ def meta() -> dict[str, Any]:
 
 
 def described(grid: dict[str, Any]) -> str:
-    """Mean and standard deviation of the last test accuracy, and the mean angles at the lowest layer."""
-    rows = [("network", "depth", "rule", "lr", "minifa", "PyTorch", "weight angle", "true angle", "chance")]
-    for one in grid["cells"]:
-        chance = one["chance"]["true_angle"]
-        rows.append(
-            (
-                one["family"],
-                str(one["depth"]),
-                one["rule"],
-                f"{one['lr']:g}",
-                mean_sd([run[-1] for run in one["accuracy"]]),
-                mean_sd(one["peer"]) if one["peer"] else "-",
-                last_mean(one["weight_angle"]),
-                last_mean(one["true_angle"]),
-                f"{chance[0]:.1f} to {chance[1]:.1f}" if chance else "-",
-            )
-        )
-    return table(rows, right_from=3)
+    """Tables by depth: the last test accuracy, and the angle of the errors at the lowest layer."""
+    scores = [("network", "rule", "engine", *DEPTHS)]
+    angles = [("network", "rule", "", *DEPTHS)]
+    for family in FAMILIES:
+        for rule in RULES:
+            some = [one for one in grid["cells"] if (one["family"], one["rule"]) == (family, rule)]
+            scores.append((family, rule, "minifa", *(mean_sd([run[-1] for run in one["accuracy"]]) for one in some)))
+            if all(one["peer"] for one in some):
+                scores.append((family, rule, "PyTorch", *(mean_sd(one["peer"]) for one in some)))
+            if some[0]["true_angle"]:
+                angles.append((family, rule, "", *map(error_angle, some)))
+    return f"{table(scores, right_from=3)}\n\n{table(angles, right_from=3)}"
 
 
-def last_mean(lists: list[list[float | None]] | None) -> str:
-    known = [run[-1] for run in lists or [] if run[-1] is not None]
-    return f"{statistics.fmean(known):.1f}" if known else "-"
+def error_angle(cell: dict[str, Any]) -> str:
+    """Mean over the seeds after the last epoch; "=" if it is an angle of chance."""
+    angle = statistics.fmean(run[-1] for run in cell["true_angle"])
+    low, high = cell["chance"]["true_angle"]
+    return f"{'=' if low <= angle <= high else ''}{angle:.1f}"
 
 
 def main() -> None:

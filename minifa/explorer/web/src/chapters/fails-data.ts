@@ -117,11 +117,13 @@ function ofCell(grid: RunGrid, cell: Cell): string {
   return [`${start}${relation}${best}.`, aboutErrors(grid, cell), aboutWeights(cell), elsewhere(grid, cell)].filter(Boolean).join(" ");
 }
 
+const PLACES = ["closer than chance", "chance", "farther than chance"];
+const placeOf = (angle: number, band: Band) => (angle < band[0] ? 0 : angle > band[1] ? 2 : 1);
+
 function place(angle: number, band: Band | null): string {
   if (!band) return "";
-  const range = `${degrees(band[0])} to ${degrees(band[1])}`;
-  if (angle < band[0]) return `, closer than chance (${range})`;
-  return angle > band[1] ? `, farther than chance (${range})` : `, which is chance (${range})`;
+  const found = placeOf(angle, band);
+  return `, ${found === 1 ? "which is " : ""}${PLACES[found]} (${degrees(band[0])} to ${degrees(band[1])})`;
 }
 
 function aboutErrors(grid: RunGrid, cell: Cell): string {
@@ -173,9 +175,11 @@ function errorsByDepth(cells: Cell[]): string {
     return angles && angles[1] >= 0.05 ? [{ cell, angle: angles[1] }] : [];
   });
   if (!known.length) return "";
-  const lost = known.filter(({ cell, angle }) => cell.chance.true_angle && angle >= cell.chance.true_angle[0]);
-  const chance = lost.length ? `; at ${and(lost.map(({ cell }) => String(cell.depth)))} that is chance` : ", at every depth closer than chance";
-  return `The error at the lowest layer ends at ${and(known.map(({ angle }) => degrees(angle)))} to the true one${chance}.`;
+  const places = PLACES.flatMap((words, k) => {
+    const depths = known.filter(({ cell, angle }) => cell.chance.true_angle && placeOf(angle, cell.chance.true_angle) === k);
+    return depths.length ? [`${words} at ${and(depths.map(({ cell }) => String(cell.depth)))}`] : [];
+  });
+  return `The error at the lowest layer ends at ${and(known.map(({ angle }) => degrees(angle)))} to the true one: ${and(places)}.`;
 }
 
 function ofColumn(grid: RunGrid, name: string, depth: number): string {
@@ -192,10 +196,10 @@ function ofColumn(grid: RunGrid, name: string, depth: number): string {
   ];
   const lost = rules.filter((one) => {
     const angles = ends(one.true_angle);
-    return angles && one.chance.true_angle && angles[1] >= one.chance.true_angle[0];
+    return angles && one.chance.true_angle && placeOf(angles[1], one.chance.true_angle) === 1;
   });
   const errors = lost.length
-    ? `At the lowest layer the errors of ${and(lost.map((one) => `${one.rule} (${degrees(ends(one.true_angle)![1])})`))} cannot be told from chance.`
+    ? `At the lowest layer the errors of ${and(lost.map((one) => `${one.rule} (${degrees(ends(one.true_angle)![1])})`))} are at chance.`
     : "";
   return [`With ${networkName(familyOf(grid, name), depth)}: ${and(scores)}; the ${control} control has ${other}.`, ...told, errors]
     .filter(Boolean).join(" ");

@@ -269,8 +269,9 @@ export function Fails({ parts }: ChapterProps): JSX.Element {
   return (
     <div class="fails">
       <p class="lead">
-        With one hidden layer every rule learns. With more layers the error passes through one wrong B after another, until what arrives
-        at the lowest layer is unrelated to the true error. Choose a cell, a rule or a depth, by mouse or with the arrow keys.
+        With one hidden layer the rules hardly differ: even the control, whose hidden layer stays as it was drawn, does well. With more
+        layers the control falls, and so does feedback alignment. B with the signs of W (usf, frsf) prevents that, and so does batch
+        norm. Choose a cell, a rule or a depth, by mouse or with the arrow keys.
       </p>
       <div class="card">
         <div class="families">
