@@ -38,6 +38,8 @@ export interface Choice { family: string; depth: number | null; rule: string | n
 
 export interface Summary { mean: number; low: number; high: number }
 
+const STILL_RISING = 0.05; // gain of accuracy in the last third of the epochs
+
 const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
 const isKnown = (value: number | null | undefined): value is number => typeof value === "number";
 export const score = (value: number) => value.toFixed(2);
@@ -85,6 +87,12 @@ export function besideControl(grid: RunGrid, cell: Cell): -1 | 0 | 1 {
   return own.high < other.low ? -1 : own.low > other.high ? 1 : 0;
 }
 
+/** The cell that ends farthest below the control of its network. */
+export function worstCell(grid: RunGrid): Cell {
+  const gain = (cell: Cell) => finalScore(cell).mean - finalScore(cellOf(grid, cell.family, cell.depth, controlOf(grid))).mean;
+  return grid.cells.reduce((worst, cell) => (gain(cell) < gain(worst) ? cell : worst));
+}
+
 export function networkName(family: Family, depth: number): string {
   return `${depth} ${depth === 1 ? family.unit : family.units}${family.kind && ` ${family.kind}`}`;
 }
@@ -114,7 +122,7 @@ function ofCell(grid: RunGrid, cell: Cell): string {
     "1": `: above the ${control} control at ${other}`,
   }[besideControl(grid, cell)];
   const best = cell.rule === first ? "" : `, where ${first} has ${score(finalScore(cellOf(grid, cell.family, cell.depth, first)).mean)}`;
-  return [`${start}${relation}${best}.`, aboutErrors(grid, cell), aboutWeights(cell), elsewhere(grid, cell)].filter(Boolean).join(" ");
+  return [`${start}${relation}${best}.`, aboutPace(cell), aboutErrors(grid, cell), aboutWeights(cell), elsewhere(grid, cell)].filter(Boolean).join(" ");
 }
 
 const PLACES = ["closer than chance", "chance", "farther than chance"];
@@ -141,6 +149,14 @@ function aboutWeights(cell: Cell): string {
   if (angles[1] < 0.05) return "";
   return `W and B of ${cell.layers.weight_angle}, through which it arrives, go from ${degrees(angles[0])} to ` +
     `${degrees(angles[1])}${place(angles[1], cell.chance.weight_angle)}.`;
+}
+
+/** Whether the last third of the epochs still changed something. */
+function aboutPace(cell: Cell): string {
+  const curve = meanCurve(cell.accuracy) as number[];
+  const before = Math.round((2 * (curve.length - 1)) / 3);
+  const gain = curve[curve.length - 1] - curve[before];
+  return gain < STILL_RISING ? "" : `It is still rising: after ${before} epochs it had ${score(curve[before])}.`;
 }
 
 /** The same rule and depth in the other families with the same unit. */

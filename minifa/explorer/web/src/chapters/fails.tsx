@@ -14,18 +14,19 @@ import type { Band } from "../types";
 import {
   type Cell, type Choice as Chosen, type Family, type Quantity, type RunGrid, besideControl, caption, cellOf, chosenCells,
   controlOf, familyOf, finalScore, meanCurve, networkName, score,
+  worstCell,
 } from "./fails-data";
 
 const CHAPTER = "chapter-4";
 const ALL = "all"; // in an address: all depths, or all rules
 
-/** The choice in an address ("cnn/6/fa", "cnn/all/fa", "cnn/6/all"); the last family's deepest network where it has none. */
+/** The choice in an address ("cnn/6/fa", "cnn/all/fa", "cnn/6/all"); where it has none, the cell that fails most. */
 function readChoice(grid: RunGrid, [family, depth, rule]: string[]): Chosen {
-  const known = grid.families.find((one) => one.name === family) ?? familyOf(grid, "cnn") ?? grid.families[0];
-  const deep = known.depths.includes(Number(depth)) ? Number(depth) : null;
-  const named = grid.rules.some((one) => one.name === rule) ? rule : null;
-  if ((deep === null && depth !== ALL) || (named === null && rule !== ALL) || (deep === null && named === null))
-    return { family: known.name, depth: known.depths[known.depths.length - 1], rule: "fa" };
+  const known = grid.families.find((one) => one.name === family);
+  const deep = known?.depths.find((one) => String(one) === depth) ?? null;
+  const named = grid.rules.find((one) => one.name === rule)?.name ?? null;
+  if (!known || (deep === null && depth !== ALL) || (named === null && rule !== ALL) || (deep === null && named === null))
+    return worstCell(grid);
   return { family: known.name, depth: deep, rule: named };
 }
 
