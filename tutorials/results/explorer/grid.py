@@ -178,17 +178,17 @@ def meta() -> dict[str, Any]:
 
 def described(grid: dict[str, Any]) -> str:
     """Tables by depth: the last test accuracy, and the angle of the errors at the lowest layer."""
-    scores = [("network", "rule", "engine", *DEPTHS)]
-    angles = [("network", "rule", "", *DEPTHS)]
+    scores = [("network", "rule", *DEPTHS)]
+    angles = [("network", "rule", *DEPTHS)]
     for family in FAMILIES:
         for rule in RULES:
             some = [one for one in grid["cells"] if (one["family"], one["rule"]) == (family, rule)]
-            scores.append((family, rule, "minifa", *(mean_sd([run[-1] for run in one["accuracy"]]) for one in some)))
+            scores.append((family, rule, *(mean_sd([run[-1] for run in one["accuracy"]]) for one in some)))
             if all(one["peer"] for one in some):
-                scores.append((family, rule, "PyTorch", *(mean_sd(one["peer"]) for one in some)))
+                scores.append((family, f"{rule}, PyTorch", *(mean_sd(one["peer"]) for one in some)))
             if some[0]["true_angle"]:
-                angles.append((family, rule, "", *map(error_angle, some)))
-    return f"{table(scores, right_from=3)}\n\n{table(angles, right_from=3)}"
+                angles.append((family, rule, *map(error_angle, some)))
+    return "\n\n".join(table(rows, right_from=2, width=100) for rows in (scores, angles))
 
 
 def error_angle(cell: dict[str, Any]) -> str:

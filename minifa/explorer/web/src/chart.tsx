@@ -153,7 +153,7 @@ export function Chart(props: ChartProps): JSX.Element {
             return (
               <g class={quiet ? "quiet" : chosen ? "this" : undefined} style={`--curve:${style.colour}`} key={name}>
                 <path class="curve" d={path(points)!} stroke-dasharray={style.dash || undefined} />
-                {!quiet && marked.map(([at, value]) => <path class="marker" d={mark ?? ""} transform={`translate(${x(at)} ${y(value)})`} />)}
+                {!quiet && marked.map(([at, value]) => <path class={style.marker === "plus" ? "marker of-lines" : "marker"} d={mark ?? ""} transform={`translate(${x(at)} ${y(value)})`} />)}
                 {at !== undefined && Math.abs(at - ends[k]) > 3 && <path class="leader" d={`M${x(points.at(-1)![0]) + 5} ${ends[k]}L${right + 8} ${at}`} />}
                 {at !== undefined && <text class="end" x={right + 12} y={at + 4}>{name.length > 20 ? `${name.slice(0, 19)}…` : name}</text>}
               </g>
