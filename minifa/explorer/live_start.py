@@ -1,8 +1,9 @@
 """What the engine in the page (web/src/live.ts) starts from: data, batches, weights and feedback, as the engine draws
 them, and checks of the engine in the page against this one.
 
-The network is the model "mlp" on the data set of the page: ``depth`` hidden layers of ``width`` units with ReLU, softmax
-cross-entropy, plain SGD (no momentum), batches of 8. A reference ("ref") is an index into the page's list "arrays".
+The network is the model "mlp" on the data set of the page: ``depth`` hidden layers of ``width`` units with ReLU,
+softmax cross-entropy, plain SGD (no momentum), batches of 8. A reference ("ref") is an index into the page's list
+"arrays".
 
     live = {
       "format": 1,
@@ -30,8 +31,8 @@ noise[seed].labels[i] in place of y[i]; rounding is half up (floor(p N + 1/2)). 
 The test labels stay.
 
 **Layer** = {"name": "linear1", "sd": sd of W's initialiser, "W": ref (n_in, n_out), "M": ref | null, "N": ref | null,
-"F": ref | null}, in forward order; depth + 1 of them. b is 0 at the start. The lowest layer has no M and no N, because no
-error is carried through it; the output layer has no F.
+"F": ref | null}, in forward order; depth + 1 of them. b is 0 at the start. The lowest layer has no M and no N, because
+no error is carried through it; the output layer has no F.
 
     M   the matrix that the rule draws, of W's shape     fa, kolen_pollack (at the start)   B = M
                                                          frsf                               B = abs(M) sign(W)
@@ -53,8 +54,8 @@ too.
               "rules": [{"rule": "fa", "angle": null | degrees, "weight_decay": 0.0,
                          "after": [{"W": [ref, ...], "b": [ref, ...]}, ...]}, ...]}
 Each item of "after" has the engine's weights after so many updates ("updates") from that start, with the rate "lr" and
-no label noise. The relative error of an array is norm(page - engine) / norm(engine); its maximum over all arrays must be
-at most the tolerance for that number of updates.
+no label noise. The relative error of an array is norm(page - engine) / norm(engine); its maximum over all arrays must
+be at most the tolerance for that number of updates.
 """
 
 from __future__ import annotations
