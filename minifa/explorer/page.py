@@ -24,6 +24,7 @@ from ..tracing.stepper import Replay
 from ..validation import check_int, check_list, check_str, check_type
 from .arrays import ArrayTable, Json, check_size
 from .films import describe_rule, film
+from .live_start import live_start
 from .runs import chance_of_run, run, snapshot_updates
 
 SLOT = "__DATA__"  # placeholder in the template
@@ -77,8 +78,10 @@ def explore(
         "at": snapshot_updates(train_updates),
         "runs": runs,
         "chance": {name: chance_of_run(replace(experiment, rule=name), data) for name in rule_names},
-        "arrays": table.packed(),
     }
+    if (live := live_start(experiment, data, table)) is not None:
+        content["live"] = live
+    content["arrays"] = table.packed()
     page = _fill_template(content)
     check_size(len(page))
     return page
