@@ -22,10 +22,11 @@ from ..storage.atomic import expanded, write_atomic
 from ..tracing.recorder import Trace
 from ..tracing.stepper import Replay
 from ..validation import check_int, check_list, check_str, check_type
+from . import excerpts
 from .arrays import ArrayTable, Json, check_size
 from .films import describe_rule, film
 from .live_start import live_start
-from .runs import chance_of_run, run, snapshot_updates
+from .runs import CHANCE_HOW, chance_of_run, run, snapshot_updates
 
 DATA, SCRIPT = "__DATA__", "__SCRIPT__"  # placeholders in the template
 
@@ -62,22 +63,26 @@ def explore(
         raise TypeError(f"progress must be callable without arguments, got {progress!r}")
     table = ArrayTable()
     replay = Replay(replace(experiment, rule=rule_names[0]), data, updates)
+    traces, at = [replay.trace(name) for name in rule_names], snapshot_updates(train_updates)
+    of_step, of_runs = excerpts.of_films(traces), excerpts.of_runs(traces, len(at))
     steps = {}
-    for name in rule_names:
-        steps[name] = film(replay.trace(name), replay.error_bands(name), table)
+    for name, trace in zip(rule_names, traces, strict=True):
+        steps[name] = film(trace, replay.error_bands(name), table, of_step)
         progress()
-    runs = {name: run(replace(experiment, rule=name), data, train_updates, table, progress) for name in rule_names}
-    trace = replay.trace(rule_names[0])
+    runs = {
+        name: run(replace(experiment, rule=name), data, train_updates, table, progress, of_runs) for name in rule_names
+    }
     content = {
         "version": __version__,
-        "facts": _describe_step(experiment, data, trace, updates),
+        "facts": _describe_step(experiment, data, traces[0], updates),
         "classes": list(data.classes),
         "rules": [describe_rule(name) for name in rule_names],
-        "layers": [{"name": name, "kind": kind, "shape": shape} for name, kind, shape in trace.net_layers],
+        "layers": [{"name": name, "kind": kind, "shape": shape} for name, kind, shape in traces[0].net_layers],
         "films": steps,
-        "at": snapshot_updates(train_updates),
+        "at": at,
         "runs": runs,
         "chance": {name: chance_of_run(replace(experiment, rule=name), data) for name in rule_names},
+        "chance_how": CHANCE_HOW,
     }
     if (live := live_start(experiment, data, table)) is not None:
         content["live"] = live
