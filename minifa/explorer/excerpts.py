@@ -55,8 +55,8 @@ class Excerpt:
 
 
 def block(shape: Sequence[int], most: int) -> tuple[slice, ...]:
-    """The slices of the first entries of an array, at most ``most`` of them (at least 1): about as many rows as columns,
-    which are the last two axes, of all elements of a kernel, if possible of all positions.
+    """The slices of the first entries of an array, at most ``most`` of them (at least 1): about as many rows as
+    columns, which are the last two axes, of all elements of a kernel, if possible of all positions.
 
     >>> from minifa.explorer.excerpts import block
     >>> [part.stop for part in block((1024, 10), 1000)], [part.stop for part in block((3, 3, 64, 64), 1000)]

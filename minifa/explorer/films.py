@@ -26,6 +26,7 @@ import numpy
 from .. import rules
 from ..chance import DRAWS, Band, unrelated_entries, weight_band
 from ..tracing.recorder import ERRORS, W_AND_B, Moment, Trace
+from . import mathml
 from .arrays import ArrayTable, Json, number
 from .excerpts import Excerpt
 
@@ -61,6 +62,7 @@ def film(trace: Trace, bands: Mapping[str, Band], table: ArrayTable, excerpt: Ex
                 "title": moment.title,
                 "why": moment.why,
                 "equation": moment.equation,
+                "mathml": mathml.lines(moment.equation, moment.terms),
                 "terms": {symbol: term for symbol, term in terms.items() if term is not None},
                 "new": {name: indices[name] for name in moment.new},
                 **({"cut": cut} if cut else {}),
@@ -122,6 +124,7 @@ def _best_name(moment: Moment, symbol: str, names: Sequence[str]) -> str:
 
 
 def describe_rule(name: str) -> Json:
+    """Name, texts and equation of a rule, given by its name with its options. Raises ValueError for an unknown one."""
     rule = rules.make(name)
     texts = {key: getattr(rule, key) for key in ("title", "equation", "paper", "needs")}
-    return {"name": name, **texts, "paired": rule.B_corresponds_to_W}
+    return {"name": name, **texts, "mathml": mathml.lines(rule.equation), "paired": rule.B_corresponds_to_W}

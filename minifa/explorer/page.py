@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["explore", "write"]
 
 import importlib.resources
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -86,10 +87,20 @@ def explore(
     }
     if (live := live_start(experiment, data, table)) is not None:
         content["live"] = live
+    content["mathml"] = _collect_mathml(content)
     content["arrays"] = table.packed()
     page = _fill_template(content)
     check_size(len(page))
     return page
+
+
+def _collect_mathml(content: Json) -> dict[str, str]:
+    """Take the MathML out of moments and rules, and return that of every line: most lines occur many times, with the
+    same symbols."""
+    found: dict[str, str] = {}
+    for one in [*content["rules"], *itertools.chain(*content["films"].values())]:
+        found.update(zip(one["equation"].split("\n"), one.pop("mathml"), strict=True))
+    return found
 
 
 def write(page: str, path: str | Path) -> Path:
