@@ -12,6 +12,7 @@ import numpy
 
 from .. import rules
 from ..chance import Band, unrelated_entries, weight_band
+from ..rules.base import Rule
 from ..tracing.recorder import ERRORS, W_AND_B, Moment, Trace
 from .arrays import ArrayTable, Json, number
 
@@ -73,7 +74,8 @@ def _best_name(moment: Moment, symbol: str, names: Sequence[str]) -> str:
     return max(names, key=fit, default="")
 
 
-def describe_rule(name: str) -> Json:
-    rule = rules.make(name)
+def describe_rule(name: str, rule: Rule | None = None) -> Json:
+    """What a page shows of a rule; without one, of the registered rule of this name."""
+    rule = rules.make(name) if rule is None else rule
     texts = {key: getattr(rule, key) for key in ("title", "equation", "paper", "needs")}
     return {"name": name, **texts, "paired": rule.B_corresponds_to_W}
