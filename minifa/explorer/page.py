@@ -78,7 +78,7 @@ def explore(
         "chance": {name: chance_of_run(replace(experiment, rule=name), data) for name in rule_names},
         "arrays": table.packed(),
     }
-    page = _fill_template(content)
+    page = fill_template(content)
     check_size(len(page))
     return page
 
@@ -133,7 +133,7 @@ def describe_step(
     ]
 
 
-def _fill_template(content: Json) -> str:
+def fill_template(content: Json) -> str:
     """Insert the content into the template's JSON script element. "<" is escaped, because names are arbitrary text."""
     template = importlib.resources.files("minifa").joinpath("explorer/page.html").read_text(encoding="utf-8")
     before, _, after = template.partition(SLOT)

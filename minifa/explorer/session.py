@@ -8,9 +8,10 @@ the notebook widget only carry the messages.
                {"id", "chance": {...}}                             once, after the first snapshot;
                {"id", "done": true, "diverged": null | text}       at the end
                {"id", "error": "a sentence"}                       instead of all further answers
+               {"id", "stopped": true}                             instead of all further answers
 
 Every message has its own arrays (see `minifa.explorer.arrays`). The command "stop" ends the current run of a page; it
-belongs to what carries the messages, which lets `stopped` be true. Work that is stopped ends without a last message.
+belongs to what carries the messages, which lets `stopped` be true.
 
     params of film    rule; updates: before the step that is shown, under the first rule of the session
     params of run     rule; updates; lr; hidden: [widths]; seed; noise: share of wrong training labels, 0 to 1;
@@ -223,14 +224,11 @@ class Session:
 
     def answers(self, request: Any, stopped: Callable[[], bool] = never) -> Iterator[Json]:
         """All messages that answer a request, with its id. What is wrong with the request becomes a message with an
-        error; nothing but `Stopped` is raised.
+        error; nothing is raised.
 
         Args:
             request: a dictionary from JSON (see above). Another value is answered with an error.
             stopped: as for `run`.
-
-        Raises:
-            Stopped: the work was stopped.
         """
         identity: Any = None
         try:
@@ -238,7 +236,7 @@ class Session:
             for message in self._answers(request, stopped):
                 yield {"id": identity, **message}
         except Stopped:
-            raise
+            yield {"id": identity, "stopped": True}
         except (TypeError, ValueError) as error:
             yield {"id": identity, "error": one_line(str(error), LONGEST_ERROR)}
         except MemoryError:
