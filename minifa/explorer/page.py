@@ -118,9 +118,7 @@ def _claim(wanted: Path) -> Path:
             candidate = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
 
 
-def describe_step(
-    experiment: Experiment, data: Dataset, shape: tuple[int, ...], updates: int, rule: str
-) -> list[str]:
+def describe_step(experiment: Experiment, data: Dataset, shape: tuple[int, ...], updates: int, rule: str) -> list[str]:
     """The facts of a step, one phrase each; ``shape`` is that of the batch, ``rule`` made the updates before it."""
     optimizer = f"{experiment.optimizer}, learning rate {experiment.rate():g}"
     return [

@@ -124,7 +124,9 @@ def _widths(value: Any) -> tuple[int, ...]:
 def _painted(value: Any) -> Painted:
     painted: Painted = {}
     for layer, cells in check_mapping(value, "feedback").items():
-        pairs = check_list(cells, (list, tuple), f"feedback of {layer[:LONGEST_RULE]!r} must be a list [[index, value]]")
+        pairs = check_list(
+            cells, (list, tuple), f"feedback of {layer[:LONGEST_RULE]!r} must be a list [[index, value]]"
+        )
         painted[layer] = dict(_cell(pair) for pair in pairs)
     if sum(map(len, painted.values())) > MOST_PAINTED:
         raise ValueError(f"feedback must have at most {MOST_PAINTED:,} entries")

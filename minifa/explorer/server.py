@@ -120,6 +120,11 @@ class Server(ThreadingHTTPServer):
         self.shown_name = machine if _is_any(host) else _as_written(host)
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(str(self.server_address[0]))
+
+    @property
     def address(self) -> str:
         return f"http://{self.shown_name}:{self.server_port}/?token={self.token}"
 

@@ -151,8 +151,8 @@ class Session:
         return cls(ObjectSetup((net, rule, loss, optimizer), batch, rules, data), updates, train_updates)
 
     def describe(self) -> Json:
-        """What the page needs to start: the content of a page (see `minifa.explorer.page`), in which ``films``, ``runs``
-        and ``chance`` are empty, and:
+        """What the page needs to start: the content of a page (see `minifa.explorer.page`), in which ``films``,
+        ``runs`` and ``chance`` are empty, and:
 
             defaults   the values of a request that leaves them out: {rule, updates, train_updates, lr, hidden, seed}
             can        what a run may change: {lr, seed, hidden, noise}, each true or a sentence that says why not
@@ -263,7 +263,11 @@ def _identity(request: Any) -> str | int | None:
     if not isinstance(request, dict):
         raise TypeError(f"a request must be a JSON object with id, command and params, got {type(request).__name__}")
     identity = request.get("id")
-    if isinstance(identity, bool) or not isinstance(identity, (str, int, type(None))) or len(str(identity)) > LONGEST_ID:
+    if (
+        isinstance(identity, bool)
+        or not isinstance(identity, (str, int, type(None)))
+        or len(str(identity)) > LONGEST_ID
+    ):
         raise ValueError(f"the id of a request must be a text of at most {LONGEST_ID} characters or an int")
     return identity
 

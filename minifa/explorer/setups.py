@@ -132,7 +132,9 @@ class ObjectSetup:
         check_type(optimizer, Optimizer, AN_OPTIMIZER)
         self.parts = copy.deepcopy(parts)  # later changes of the objects do not change the page
         self.others: dict[str, str | Rule] = {}
-        given = check_list(rules, (str, Rule), "the other rules must be a list of names or of minifa.rules.Rule objects")
+        given = check_list(
+            rules, (str, Rule), "the other rules must be a list of names or of minifa.rules.Rule objects"
+        )
         for other in given:
             name = other.label if isinstance(other, Rule) else other
             if name != rule.label:  # the network's own rule is first, and is it once
@@ -147,7 +149,9 @@ class ObjectSetup:
         self.data = data if data is None else check_type(data, Dataset, A_DATASET)
         self.can = {
             "lr": True,
-            "seed": True if data is not None else "without a data set every update has the same batch: there is no order",
+            "seed": True
+            if data is not None
+            else "without a data set every update has the same batch: there is no order",
             "hidden": "the page shows your own network: change its widths where you made it",
             "noise": labels_of(data) or True if data is not None else "labels are changed in a data set: give data=",
         }
@@ -230,7 +234,7 @@ class ObjectSetup:
 
 
 def checked_names(names: Sequence[str]) -> list[str]:
-    """The names of rules as a list, without repetitions. Raises TypeError, ValueError for none or for one given twice."""
+    """The names of rules as a list. Raises TypeError, ValueError for no name or for one given twice."""
     names = check_list(names, str, "the rules must be a list of names, as ['bp', 'fa']")
     if not names or len(set(names)) < len(names):
         raise ValueError(f"the rules must be one or more different names, got {', '.join(names) or 'none'}")
