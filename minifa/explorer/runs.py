@@ -1,4 +1,13 @@
-"""A short training run as snapshots: matrices, angles, loss and accuracy at some updates."""
+"""A short training run as snapshots: matrices, angles, loss and accuracy at some updates.
+
+    snapshot = {"update", "loss", "accuracy": number | null,
+                "layers": {layer: {"W": matrix, "weight_angle", "true_angle", "sign_agreement"}},
+                "feedback": {layer: matrix}}
+    matrix   = {"array": index, "moved": relative change since the start, "of": shape}
+
+A page keeps only a part of large matrices (`minifa.explorer.excerpts`); "of" is then the shape of the whole one, and
+is left out otherwise. "moved" and all angles are those of the whole matrices.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +31,11 @@ from ..rules.base import Rule
 from ..tracing.stepper import Replay
 from ..training import Trainer
 from .arrays import ArrayTable, Json, number
+from .excerpts import Excerpt
+from .films import FROM_DRAWS, FROM_ENTRIES
 
-SNAPSHOTS = 36
+SNAPSHOTS = 28  # with 36 of them the default page would have more than 2 MB
+CHANCE_HOW = {"weight_angle": FROM_ENTRIES, "true_angle": FROM_DRAWS}
 TESTED_ON = 1000  # maximum number of test examples for loss and accuracy at every snapshot
 
 
@@ -34,11 +46,16 @@ def snapshot_updates(updates: int) -> list[int]:
 
 
 def run(
-    experiment: Experiment, data: Dataset, updates: int, table: ArrayTable, progress: Callable[[], object]
+    experiment: Experiment,
+    data: Dataset,
+    updates: int,
+    table: ArrayTable,
+    progress: Callable[[], object],
+    excerpt: Excerpt = Excerpt(),  # noqa: B008  it cannot change
 ) -> list[Json]:
     """The snapshots of a training run, which ends early if the loss is not finite."""
     trainer = Trainer(*experiments.build(experiment, data), augmentation=augmentation_of(experiment))
-    return list(train(Snapshots(trainer, data, table), batches_of(experiment, data), updates, progress))
+    return list(train(Snapshots(trainer, data, table, excerpt), batches_of(experiment, data), updates, progress))
 
 
 def batches_of(experiment: Experiment, data: Dataset) -> Callable[[int], Examples]:
@@ -91,8 +108,14 @@ def chance_of_run(experiment: Experiment, data: Dataset) -> Json:
 class Snapshots:
     """Takes snapshots of a network during training, always measured on the same examples."""
 
-    def __init__(self, trainer: Trainer, data: Dataset, table: ArrayTable) -> None:
-        self.trainer, self.table = trainer, table
+    def __init__(
+        self,
+        trainer: Trainer,
+        data: Dataset,
+        table: ArrayTable,
+        excerpt: Excerpt = Excerpt(),  # noqa: B008  it cannot change
+    ) -> None:
+        self.trainer, self.table, self.excerpt = trainer, table, excerpt
         self.measured, self.tested = data.train.head(MEASURED_ON), data.test.head(TESTED_ON)
         self.start: dict[str, npt.NDArray[Any]] = {}
 
@@ -119,7 +142,10 @@ class Snapshots:
         net, rule, loss = self.trainer.net, self.trainer.rule, self.trainer.loss
         errors = bands_in_time(net, rule, self._inputs(), self.measured.y, loss)
         bands = {
-            layer.name: {"weight_angle": weight_band(unrelated_entries(layer.W)), "true_angle": errors.get(layer.name)}
+            layer.name: {
+                "weight_angle": weight_band(unrelated_entries(layer.W, rule.B.get(layer.name))),
+                "true_angle": errors.get(layer.name),
+            }
             for layer in net.weighted
         }
         return {
@@ -136,7 +162,9 @@ class Snapshots:
         start = self.start.setdefault(name, matrix)
         norm = float(numpy.linalg.norm(start))
         moved = float(numpy.linalg.norm(matrix - start)) / norm if norm else None
-        return {"array": self.table.index(matrix), "moved": None if moved is None else number(moved)}
+        kept = self.excerpt.of(matrix)
+        whole = {} if kept.shape == matrix.shape else {"of": matrix.shape}
+        return {"array": self.table.index(kept), "moved": None if moved is None else number(moved), **whole}
 
 
 def _feedback(net: Network, rule: Rule) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from ..validation import check_int
 from .arrays import MOST_BYTES, ArrayTable, Json
 from .films import film
 from .parameters import MOST_UPDATES, MOST_UPDATES_BEFORE, RunParameters, read_film, read_run
-from .runs import Snapshots, snapshot_updates, train
+from .runs import CHANCE_HOW, Snapshots, snapshot_updates, train
 from .setups import ExperimentSetup, ObjectSetup
 
 COMMANDS = ("describe", "film", "run")
@@ -157,7 +157,8 @@ class Session:
             defaults   the values of a request that leaves them out: {rule, updates, train_updates, lr, hidden, seed}
             can        what a run may change: {lr, seed, hidden, noise}, each true or a sentence that says why not
         """
-        described = self.setup.describe(self.updates)
+        table = ArrayTable()
+        described = self.setup.describe(self.updates, table)
         defaults = {"rule": self.setup.rules[0], "updates": self.updates, "train_updates": self.train_updates}
         return {
             "version": __version__,
@@ -166,7 +167,8 @@ class Session:
             "at": snapshot_updates(self.train_updates),
             "runs": {},
             "chance": {},
-            "arrays": [],
+            "chance_how": CHANCE_HOW,
+            "arrays": table.packed(),
             "defaults": {**defaults, **described["defaults"]},
             "can": self.setup.can,
         }

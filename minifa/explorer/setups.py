@@ -24,15 +24,15 @@ from ..models import MODELS
 from ..network import Network
 from ..optim import AN_OPTIMIZER, Optimizer
 from ..registry import lookup, option_names, unknown
-from ..rng import generator
 from ..rules import RULES, make
 from ..rules.base import Rule, check_parts
 from ..tracing.recorder import Trace, trace
 from ..tracing.stepper import Replay
 from ..training import Trainer
 from ..validation import check_int, check_list, check_type
-from .arrays import Json
+from .arrays import ArrayTable, Json
 from .films import describe_rule
+from .live_start import live_start, wrong_labels
 from .page import describe_step
 from .parameters import Painted, RunParameters, check_weights
 from .runs import batches_of
@@ -58,7 +58,8 @@ class ExperimentSetup:
         self.can = {"lr": True, "seed": True, "hidden": self._widths() or True, "noise": labels_of(data) or True}
         self.replay = Replay(self.experiment, data)
 
-    def describe(self, updates: int) -> Json:
+    def describe(self, updates: int, table: ArrayTable) -> Json:
+        """The part of a page's content that depends on the networks; its arrays are added to the table."""
         net = experiments.build(self.experiment, self.data)[0]
         shape = self.replay.batch().x.shape
         hidden = self.experiment.model_options.get("hidden")
@@ -68,6 +69,7 @@ class ExperimentSetup:
             "rules": [describe_rule(name) for name in self.rules],
             "layers": describe_layers(net),
             "defaults": {"lr": self.experiment.rate(), "hidden": hidden, "seed": self.experiment.seed},
+            **({} if (live := live_start(self.experiment, self.data, table)) is None else {"live": live}),
         }
 
     def step(self, rule: str, updates: int, check: Check) -> tuple[Trace, dict[str, Band]]:
@@ -156,7 +158,8 @@ class ObjectSetup:
             "noise": labels_of(data) or True if data is not None else "labels are changed in a data set: give data=",
         }
 
-    def describe(self, updates: int) -> Json:
+    def describe(self, updates: int, table: ArrayTable) -> Json:
+        """As `ExperimentSetup.describe`."""
         net, rule, _, optimizer = self.parts
         shown = {name: other if isinstance(other, Rule) else None for name, other in self.others.items()}
         made = f"the step after {updates} updates under {rule.label}" if updates else "the first step"
@@ -254,10 +257,14 @@ def with_angle(params: RunParameters) -> str:
     """The description of the rule, with the angle that was asked for. Raises ValueError if the rule has no such
     option."""
     name = params.rule.partition(":")[0]
-    if params.angle is not None and name in RULES and "angle" not in option_names(RULES[name]):
-        having = [one for one in RULES if "angle" in option_names(RULES[one])]
+    if params.angle is not None and name in RULES and not _has_angle(name):
+        having = filter(_has_angle, RULES)
         raise ValueError(f"the rule {name!r} has no fixed B at an angle to W: choose {' or '.join(having)}")
     return params.described_rule
+
+
+def _has_angle(name: str) -> bool:
+    return "angle" in option_names(RULES[name])  # type: ignore[arg-type]  # a class can be hashed
 
 
 def with_wrong_labels(data: Dataset, share: float, seed: int) -> Dataset:
@@ -266,10 +273,7 @@ def with_wrong_labels(data: Dataset, share: float, seed: int) -> Dataset:
         return data
     if reason := labels_of(data):
         raise ValueError(reason)
-    rng, count = generator(seed, "data", "wrong labels"), len(data.train)
-    order, shift = rng.permutation(count), rng.integers(1, len(data.classes), size=count)
-    wrong, chosen = data.train.y.copy(), order[: math.floor(share * count + 0.5)]
-    wrong[chosen] = (wrong[chosen] + shift[chosen]) % len(data.classes)
+    wrong = wrong_labels(data.train.y, len(data.classes), seed, share)
     return replace(data, train=Examples(data.train.x, wrong))
 
 
