@@ -6,7 +6,8 @@
     matrix   = {"array": index, "moved": relative change since the start, "of": shape}
 
 A page keeps only a part of large matrices (`minifa.explorer.excerpts`); "of" is then the shape of the whole one, and
-is left out otherwise. "moved" and all angles are those of the whole matrices.
+is left out otherwise. "moved" and all angles are those of the whole matrices. A layer also has "b", the index of its
+bias, where a page computes outputs itself.
 """
 
 from __future__ import annotations
@@ -114,8 +115,9 @@ class Snapshots:
         data: Dataset,
         table: ArrayTable,
         excerpt: Excerpt = Excerpt(),  # noqa: B008  it cannot change
+        biases: bool = False,
     ) -> None:
-        self.trainer, self.table, self.excerpt = trainer, table, excerpt
+        self.trainer, self.table, self.excerpt, self.biases = trainer, table, excerpt, biases
         self.measured, self.tested = data.train.head(MEASURED_ON), data.test.head(TESTED_ON)
         self.start: dict[str, npt.NDArray[Any]] = {}
 
@@ -129,6 +131,7 @@ class Snapshots:
         layers = {
             layer.name: {
                 "W": self._matrix(f"{layer.name}.W", layer.W),
+                **({"b": self.table.index(backend.to_host(layer.b))} if self.biases and layer.b is not None else {}),
                 **{key: aligned[layer.name][key] for key in ("weight_angle", "true_angle", "sign_agreement")},
             }
             for layer in net.weighted

@@ -85,6 +85,7 @@ class Session:
         self.setup = setup
         self.updates = check_int(updates, "the number of updates", least=0, most=MOST_UPDATES_BEFORE)
         self.train_updates = check_int(train_updates, "the number of training updates", most=MOST_UPDATES)
+        self._content: Json | None = None
         self._lock = threading.Lock()  # one film at a time: its setup keeps the updates before the step
 
     @classmethod
@@ -157,6 +158,11 @@ class Session:
             defaults   the values of a request that leaves them out: {rule, updates, train_updates, lr, hidden, seed}
             can        what a run may change: {lr, seed, hidden, noise}, each true or a sentence that says why not
         """
+        if self._content is None:  # the same for every page
+            self._content = self._describe()
+        return self._content
+
+    def _describe(self) -> Json:
         table = ArrayTable()
         described = self.setup.describe(self.updates, table)
         defaults = {"rule": self.setup.rules[0], "updates": self.updates, "train_updates": self.train_updates}
@@ -209,7 +215,7 @@ class Session:
         """
         wanted = read_run(params, self.setup.rules[0], self.train_updates)
         trainer, data, batch = self.setup.training(wanted)
-        snapshots = Snapshots(trainer, data, ArrayTable())
+        snapshots = Snapshots(trainer, data, ArrayTable(), biases=True)  # for a digit that the reader draws
         _check_size(trainer.net, trainer.rule)
         return self._messages(wanted, snapshots, train(snapshots, batch, wanted.updates, lambda: _raise_if(stopped)))
 
