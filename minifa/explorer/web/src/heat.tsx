@@ -206,8 +206,9 @@ export function Heat(props: HeatProps): JSX.Element {
     <figure class={grid.tiled ? "matrix tiles" : "matrix"} data-role={role} data-symbol={symbol} data-name={name}>
       {caption && (
         <figcaption>
-          <button class="name" aria-label={`${name}: as a table`} title="As a table; arrow keys move through the cells" onClick={() => app.showTable({ array, name, symbol })} onKeyDown={keys} onBlur={leave}>
+          <button class="name" title="As a table; arrow keys move through the cells" onClick={() => app.showTable({ array, name, symbol })} onKeyDown={keys} onBlur={leave}>
             <SymbolText symbol={symbol} />
+            <span class="hush">{` ${name}: as a table`}</span>
           </button>
           <span>{[size, pale].filter(Boolean).join(", ")} {props.note}</span>
         </figcaption>

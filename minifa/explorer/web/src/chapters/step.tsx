@@ -18,6 +18,7 @@ import { MomentList } from "../step/list";
 import { NetworkMap } from "../step/map";
 import { BatchView, type Focus, Readout, Stage, highest, said, sidesOf } from "../step/stage";
 
+const TALLEST = 760; // px that are reserved at most for the columns
 const PACE = 1800; // ms for a moment at speed 1
 const SPEEDS: [number, string][] = [[0.5, "half speed"], [1, "speed 1"], [2, "speed 2"], [4, "speed 4"]];
 const PHASE_SHADES: Record<string, string> = { Forward: "var(--line)", Backward: "var(--edge)", Update: "var(--soft)" };
@@ -33,16 +34,28 @@ export function Step({ parts }: ChapterProps): JSX.Element {
   const rule = ruleOf(parts, names);
   const film = useFilm(rule);
   const bp = useFilm(names.includes("bp") && rule !== "bp" ? "bp" : null);
+  const anchor = useRef<Anchor | null>(null);
   if (film === null) return <p class="story" role="status">The step is being computed.</p>;
   if (!isFilm(film)) return <p class="story" role="alert">{film}</p>;
-  return <Moments rule={rule} names={names} film={film} bp={isFilm(bp) ? bp : null} wanted={parts[1]} />;
+  return <Moments rule={rule} names={names} film={film} bp={isFilm(bp) ? bp : null} wanted={parts[1]} anchor={anchor} />;
 }
 
-interface MomentsProps { rule: string; names: string[]; film: Film; bp: Film | null; wanted?: string }
+/** The moment that the reader chose last, to which a change of the rule and back returns. */
+interface Anchor { film: Film; at: number }
 
-function Moments({ rule, names, film, bp, wanted }: MomentsProps): JSX.Element {
+interface MomentsProps {
+  rule: string;
+  names: string[];
+  film: Film;
+  bp: Film | null;
+  /** From the address; without it, the moment that corresponds to the anchor. */
+  wanted?: string;
+  anchor: { current: Anchor | null };
+}
+
+function Moments({ rule, names, film, bp, wanted, anchor }: MomentsProps): JSX.Element {
   const { content, go, say } = useContext(AppContext);
-  const at = clamp(Math.round(Number(wanted)) - 1 || 0, 0, film.length - 1);
+  const at = wanted === undefined && anchor.current ? placeOf(anchor.current.film, anchor.current.at, film) : clamp(Math.round(Number(wanted)) - 1 || 0, 0, film.length - 1);
   const moment = film[at];
   const [speed, setSpeed] = useState(1);
   const [example, setExample] = useState<number | null>(0);
@@ -50,7 +63,6 @@ function Moments({ rule, names, film, bp, wanted }: MomentsProps): JSX.Element {
   const [pinned, setPinned] = useState<Focus | null>(null);
   const [opened, setOpened] = useState<ReadonlySet<string>>(new Set());
   const [body, width] = useColumnWidth(bp !== null || rule === "bp");
-  const anchor = useRef<{ film: Film; at: number } | null>(null); // the moment that the reader chose last
 
   const move = useCallback((to: number) => go(writeAddress("step", rule, to + 1), true), [go, rule]);
   const { playing, play } = usePlayback(at, film.length, move, PACE / speed);
@@ -63,8 +75,8 @@ function Moments({ rule, names, film, bp, wanted }: MomentsProps): JSX.Element {
   const chooseRule = (name: string) => {
     play(false);
     const from = (anchor.current ??= { film, at });
-    const to = content.films[name];
-    go(writeAddress("step", name, to ? placeOf(from.film, from.at, to) + 1 : at + 1));
+    const to = Object.hasOwn(content.films, name) ? content.films[name] : null;
+    go(to ? writeAddress("step", name, placeOf(from.film, from.at, to) + 1) : writeAddress("step", name));
   };
   const open = (block: string) => setOpened((before) => {
     const after = new Set(before);
@@ -94,7 +106,7 @@ function Moments({ rule, names, film, bp, wanted }: MomentsProps): JSX.Element {
   const examples = isArray(x) ? x.array.shape[0] : 1;
   const batch = isArray(x) ? (x.of ?? x.array.shape)[0] : 1;
   const films = useMemo(() => [...new Set([...Object.values(content.films), film])], [content, film]);
-  const least = useMemo(() => highest(bp ? [film, bp] : [film], example, batch, width, bp !== null, 620), [film, bp, example, batch, width]);
+  const least = useMemo(() => highest(bp ? [film, bp] : [film], example, batch, width, bp !== null, TALLEST), [film, bp, example, batch, width]);
   const isBatch = moment.kind === "batch";
   return (
     <div class="step">
@@ -115,6 +127,7 @@ function Moments({ rule, names, film, bp, wanted }: MomentsProps): JSX.Element {
             <ExampleChoice example={example} examples={examples} batch={batch} onChoose={setExample} />
           </div>
           <div ref={body} class="stage" style={{ minHeight: `${least + 90}px` }}>
+            {isBatch && <Start rule={titleOf(rule)} count={film.length} isTwo={bp !== null} />}
             {isBatch && <BatchView moment={moment} example={example} onChoose={setExample} width={width} />}
             {!(isBatch && isArray(x) && x.array.shape.length === 4) && (
               <Stage sides={sides} films={films} example={example} batch={batch} width={width} focus={focus} onFocus={inspectNow} onPin={pin} />
@@ -132,6 +145,15 @@ function Moments({ rule, names, film, bp, wanted }: MomentsProps): JSX.Element {
       </div>
       <Board film={film} at={at} />
     </div>
+  );
+}
+
+function Start({ rule, count, isTwo }: { rule: string; count: number; isTwo: boolean }): JSX.Element {
+  const two = `Left: backpropagation. Right: ${rule}. Both start from the same weights and the same batch; what differs is how the error is carried down.`;
+  return (
+    <p class="begin">
+      {`One training step follows in ${count} moments: forward, backward, update. ${isTwo ? two : ""} Press play, use the arrow keys, or choose a moment.`}
+    </p>
   );
 }
 

@@ -16,7 +16,8 @@ export interface Worked {
 }
 
 const NOT_WORKED = "How this number is computed is not worked out here.";
-const PARTIAL = "This sum runs over examples that the page leaves out, so it is not worked out here.";
+const DRAWN = "It was drawn at random.";
+const PARTIAL = "It needs numbers that the page leaves out, so it is not worked out here.";
 const PRECISION = 1e-4; // relative to the sizes that are added: the engine computes with float32
 
 export const lastIndex = (array: Arr, at: number) => at % (array.shape.at(-1) ?? 1);
@@ -62,7 +63,7 @@ function workResult({ result, right }: Line, terms: Terms, index: number): Worke
     : workPicked(right, term.array, terms, index) ?? workExpression(right, term.array, terms, index);
   if (found) return { ...found, note: "" };
   const isPartial = [...right.matchAll(/[A-Za-z]\w*/g)].some(([name]) => isArray(terms[name]) && (terms[name] as { partial?: boolean }).partial);
-  return { marks: new Map(), sum: null, note: isPartial ? PARTIAL : NOT_WORKED };
+  return { marks: new Map(), sum: null, note: isPartial ? PARTIAL : /\bdrawn\b/.test(right) ? DRAWN : NOT_WORKED };
 }
 
 type Found = { marks: Marks; sum: string | null } | null;
@@ -132,6 +133,8 @@ export function worked(parts: number[][], total: number): string | null {
 // Numbers that are taken over: shapes, pooling
 
 function workPicked(right: string, result: Arr, terms: Terms, index: number): Found {
+  const padded = right.match(/^(\w+) (with appended channels of zeros|without the appended channels)$/)?.[1];
+  if (padded) return workPadded(padded, result, terms, index);
   const source = right.match(/^each example of (\w+) as one row$/)?.[1] ?? right.match(/^(\w+) in the shape of \w+$/)?.[1];
   const pooled = right.match(/^(max|mean) of each (window|channel) of (\w+)$/);
   const spread = right.match(/^(\w+)( at the maximum of each window, 0 elsewhere| \/ size at each .*)$/);
@@ -141,39 +144,57 @@ function workPicked(right: string, result: Arr, terms: Terms, index: number): Fo
   const total = result.values[index];
   if (source)
     return from.values[index] === total ? { marks: new Map([[source, [index]]]), sum: `= ${source}, in another shape` } : null;
-  if (pooled) {
-    const cells = windowOf(result.shape, from.shape, index, pooled[2] === "channel");
-    if (!cells) return null;
-    const values = cells.map((at) => from.values[at]);
-    const marks = new Map([[pooled[3], cells]]);
-    if (pooled[1] === "max") return Math.max(...values) === total ? { marks, sum: `= max(${listed(values)})` } : null;
-    const sum = values.reduce((a, b) => a + b, 0);
-    return isNear(sum / values.length, total, values) ? { marks, sum: `= (${values.length > 8 ? `sum of ${values.length} numbers: ${short(sum)}` : values.map((one) => short(one)).join(" + ")}) / ${values.length}` } : null;
-  }
+  if (pooled) return workPooled(pooled[1] === "max", pooled[2] === "channel", pooled[3], from, result, index);
   const above = ownerOf(result.shape, from.shape, index);
   if (above === null || !spread) return null;
   const marks = new Map([[spread[1], [above]]]);
   const carried = from.values[above];
   if (spread[2].startsWith(" at")) {
     if (carried === total) return { marks, sum: `= ${short(carried)}, because it was the largest of its window` };
-    return total === 0 ? { marks, sum: "= 0, because another number of its window was larger" } : null;
+    return total === 0 ? { marks, sum: "= 0, because it was not the largest of a window" } : null;
   }
   const size = (result.values.length / from.values.length);
   return isNear(carried / size, total, [carried]) ? { marks, sum: `= ${short(carried)} / ${size}` } : null;
 }
 
-const isNear = (value: number, total: number, sizes: number[]) => Math.abs(value - total) <= PRECISION * Math.max(...sizes.map(Math.abs)) + 1e-12;
-const listed = (values: number[]) => (values.length > 12 ? `${values.length} numbers` : values.map((one) => short(one)).join(", "));
+function workPooled(isMax: boolean, isChannel: boolean, symbol: string, from: Arr, result: Arr, index: number): Found {
+  const total = result.values[index];
+  for (const side of isChannel ? [0] : [0, 1]) { // adjacent windows, or single numbers at a stride
+    const cells = windowOf(result.shape, from.shape, index, isChannel, side);
+    if (!cells) continue;
+    const values = cells.map((at) => from.values[at]);
+    const marks = new Map([[symbol, cells]]);
+    if (isMax && Math.max(...values) === total) return { marks, sum: `= max(${listed(values, ", ")})` };
+    const sum = values.reduce((a, b) => a + b, 0);
+    if (!isMax && isNear(sum / values.length, total, values)) return { marks, sum: `= (${listed(values, " + ")}) / ${values.length}` };
+  }
+  return null;
+}
 
-/** The entries of maps (N, H, W, C) below one entry of the pooled maps; null if windows overlap or leave a border. */
-function windowOf(small: readonly number[], large: readonly number[], index: number, isChannel: boolean): number[] | null {
+/** Channels of zeros that are appended, and the error without them. */
+function workPadded(symbol: string, result: Arr, terms: Terms, index: number): Found {
+  const term = terms[symbol];
+  if (!isArray(term)) return null;
+  const [own, from] = [result.shape.at(-1)!, term.array.shape.at(-1)!];
+  const channel = index % own;
+  if (channel >= from) return result.values[index] === 0 ? { marks: new Map(), sum: "= 0, an appended channel" } : null;
+  const at = Math.floor(index / own) * from + channel;
+  return term.array.values[at] === result.values[index] ? { marks: new Map([[symbol, [at]]]), sum: `= ${symbol} at the same place` } : null;
+}
+
+const isNear = (value: number, total: number, sizes: number[]) => Math.abs(value - total) <= PRECISION * Math.max(...sizes.map(Math.abs)) + 1e-12;
+const listed = (values: number[], between: string) => (values.length > 12 ? `${values.length} numbers` : values.map((one) => short(one)).join(between));
+
+/** The entries of maps (N, H, W, C) below one entry of the pooled maps; null if windows overlap or leave a border.
+ * `side`: of a window; 0: windows are adjacent. */
+function windowOf(small: readonly number[], large: readonly number[], index: number, isChannel: boolean, side: number): number[] | null {
   if (large.length !== 4) return null;
   const [, H, W, C] = large;
   const [n, y, x] = isChannel ? [Math.floor(index / C), 0, 0] : place(small, index);
   const [high, wide] = isChannel ? [H, W] : [H / small[1], W / small[2]];
   if (!Number.isInteger(high) || !Number.isInteger(wide)) return null;
   const cells: number[] = [];
-  for (let a = 0; a < high; a++) for (let b = 0; b < wide; b++) cells.push(indexOf(large, [n, y * high + a, x * wide + b, index % C]));
+  for (let a = 0; a < (side || high); a++) for (let b = 0; b < (side || wide); b++) cells.push(indexOf(large, [n, y * high + a, x * wide + b, index % C]));
   return cells;
 }
 

@@ -5,7 +5,7 @@ import { useContext, useEffect, useRef, useState } from "preact/hooks";
 import { AppContext } from "../context";
 import { gridOf } from "../grid";
 import { paint } from "../heat";
-import { clamp, short, times } from "../numbers";
+import { clamp, short } from "../numbers";
 import { SymbolText, isKernel, roleOf } from "../symbols";
 import type { Arr, Film } from "../types";
 
@@ -59,11 +59,11 @@ function Thumb({ name, label, array, isNew }: { name: string; label: string; arr
     const size = clamp(Math.floor(Math.min(90 / grid.columns, 48 / grid.rows)), 1, 12);
     paint(canvas.current, array, grid, { w: size, h: size }, array.largest, app.theme, false, `board ${role}`);
   }, [array, app.theme]);
-  const caption = <span><SymbolText symbol={symbol} lit={false} /> {more}</span>;
+  const caption = <span><SymbolText symbol={symbol} lit={false} /> {more}<span class="hush">{` ${name}: as a table`}</span></span>;
   if (!array)
-    return <div class="thumb" data-role={role}><div class="missing" role="img" aria-label={`${name}: not computed yet`} />{caption}</div>;
+    return <div class="thumb" data-role={role}><div class="missing" role="img" aria-label={`${name}: not computed yet`} /><SymbolText symbol={symbol} lit={false} /> {more}</div>;
   return (
-    <button class={isNew ? "thumb new" : "thumb"} data-role={role} aria-label={`${label}, ${name}, ${times(array.shape) || "a number"}: as a table`} onClick={() => app.showTable({ array, name, symbol })}>
+    <button class={isNew ? "thumb new" : "thumb"} data-role={role} onClick={() => app.showTable({ array, name, symbol })}>
       {array.shape.length ? <canvas ref={canvas} aria-hidden="true" /> : <b>{short(array.values[0])}</b>}
       {caption}
     </button>

@@ -153,6 +153,8 @@ export class Evaluation {
     if (node.op === "+" || node.op === "-") return this.size(node.left, at) + this.size(node.right, at);
     if (node.op === "*") return this.size(node.left, at) * this.size(node.right, at);
     if (node.op === "/") return this.size(node.left, at) / Math.abs(this.value(node.right, at));
+    if (node.op === "@") return this.products(node, at).reduce((sum, [a, b]) => sum + Math.abs(a * b), 0);
+    if (node.op === "call" && ["mean", "sum"].includes(node.name)) return this.reduced(node, at, true);
     return Math.abs(this.value(node, at));
   }
 
@@ -169,17 +171,17 @@ export class Evaluation {
     return values[index];
   }
 
-  private reduced(node: { name: string; of: Node[] }, at: readonly number[]): number {
+  private reduced(node: { name: string; of: Node[] }, at: readonly number[], isSize = false): number {
     const shape = this.shape(node.of[0])!;
     const fixed = this.over === "channel" ? shape.length - 1 : 0;
     const here = at.slice(at.length - shape.length)[fixed] ?? at[at.length - 1];
-    const key = `${JSON.stringify(node)} ${here}`;
+    const key = `${JSON.stringify(node)} ${here} ${isSize}`;
     const known = this.many.get(key);
     if (known !== undefined) return known;
     let [sum, count] = [0, 0];
     const place = shape.map((_, k) => (k === fixed ? here : 0));
     for (let more = true; more; ) {
-      sum += this.value(node.of[0], place);
+      sum += isSize ? this.size(node.of[0], place) : this.value(node.of[0], place);
       count += 1;
       more = false;
       for (let k = shape.length - 1; k >= 0 && !more; k--) {

@@ -72,8 +72,10 @@ export function layOut(figure: Figure, moment: Moment, example: number | null, b
 
 /** The height of a column with these figures, in px, without decoding an array. */
 export function heightOf(figures: Figure[], moment: Moment, example: number | null, batch: number, width: number): number {
+  const lines = moment.equation.split("\n");
+  const equation = lines.length > 1 || lines[0].length > 40 ? 26 + 26 * lines.length : 0; // below the name of the rule
   return figures.reduce((sum, figure) => {
     const { grid, cell } = placed(figure, moment, example, batch, width);
     return sum + CAPTION + grid.rows * cell.h;
-  }, 0);
+  }, equation);
 }

@@ -6,7 +6,7 @@ import { gradient } from "../colours";
 import { AppContext } from "../context";
 import type { Grid } from "../grid";
 import { Heat, type Mark } from "../heat";
-import { exact, plain, short } from "../numbers";
+import { degrees, exact, plain, short } from "../numbers";
 import { MathLine, SymbolText } from "../symbols";
 import type { Arr, Film, Moment } from "../types";
 import { type Worked, work } from "./arithmetic";
@@ -166,6 +166,13 @@ function isEqual(a: Arr, b: Arr): boolean {
   return true;
 }
 
+function angleOf(a: Arr, b: Arr): number | null {
+  let dot = 0;
+  for (let i = 0; i < a.values.length; i++) dot += a.values[i] * b.values[i];
+  const size = norm(a) * norm(b);
+  return size ? (Math.acos(Math.min(1, Math.max(-1, dot / size))) * 180) / Math.PI : null;
+}
+
 /** One sentence about the two columns, with numbers from them. */
 function compare(side: Side, { rule, moment: theirs }: Side): string {
   const mine = side.moment!;
@@ -187,6 +194,9 @@ function compare(side: Side, { rule, moment: theirs }: Side): string {
   const truth = goal !== null && theirs ? theirs.new[`${goal}.delta`] : undefined;
   if (error && truth && !isEqual(error, truth)) return `This error has ${plain(Number((norm(error) / norm(truth)).toPrecision(3)))} times the norm of ${rule}'s.`;
   if (theirs?.key !== mine.key) return "";
+  const gradient = Object.keys(mine.terms).find((symbol) => /^d[A-Za-z]+$/.test(symbol) && symbol in theirs.terms);
+  const [one, two] = [mine.terms[gradient ?? ""], theirs.terms[gradient ?? ""]];
+  if (isArray(one) && isArray(two) && !one.of && !isEqual(one.array, two.array)) return `The angle between this gradient and ${rule}'s is ${degrees(angleOf(one.array, two.array))}.`;
   const pairs = Object.entries(mine.terms).flatMap(([symbol, one]) => {
     const two = theirs.terms[symbol];
     return isArray(one) && isArray(two) ? [[one.array, two.array]] : [];
@@ -227,7 +237,7 @@ export function Readout({ sides, focus, pinned, onClear }: { sides: Side[]; focu
           </div>
         );
       })}
-      {pinned && <button class="clear" onClick={onClear}>Let go</button>}
+      {pinned && <button class="clear" onClick={onClear}>Clear</button>}
     </>
   );
 }
