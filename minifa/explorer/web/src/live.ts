@@ -6,6 +6,8 @@
  *
  * State is float32, as in the engine; sums are float64. Matrices are row-major, of the engine's shapes. */
 
+import type { LayerSnapshot } from "./types";
+
 export type Floats = Float32Array<ArrayBufferLike>;
 export type Cells = [index: number, value: number][];
 
@@ -24,15 +26,8 @@ export interface Examples {
   x: Floats; // (n, inputs)
   y: ArrayLike<number>; // classes
 }
-export interface LayerMeasures {
-  weight_angle: number | null; // degrees
-  true_angle: number | null; // degrees
-  sign_agreement: number | null; // 0 to 1
-}
-interface Activation {
-  f: (x: number) => number;
-  slope: (y: number) => number; // from the output y = f(x)
-}
+type Measures = Pick<LayerSnapshot, "weight_angle" | "true_angle" | "sign_agreement">;
+type Activation = { f: (x: number) => number; slope: (y: number) => number }; // the slope from the output y = f(x)
 interface LiveRule {
   matrix?: (net: Net, layer: number) => Floats; // B, of W's shape
   stored?: "B" | "F"; // the matrices that stay in place, and can be painted
@@ -132,7 +127,7 @@ export class Net {
   }
 
   /** Angles and signs of every layer; true_angle is the mean over these examples. */
-  alignment({ x, y }: Examples): LayerMeasures[] {
+  alignment({ x, y }: Examples): Measures[] {
     const all = this.forward(x, y.length);
     const { error } = softmaxError(all[this.W.length], y, y.length);
     const [own, bp] = [this.rule, RULES.bp].map((rule) => this.errors(all, error, y.length, rule));
