@@ -113,7 +113,7 @@ export class LiveData {
     if (this.known.key !== key) {
       const labels = Array.from(this.train.y);
       const [order, wrong] = [this.live.noise[seed].order, this.live.noise[seed].labels].map((at) => this.values(at));
-      for (let i = 0; i < Math.floor(noise * labels.length + 0.5); i++) labels[order[i]] = wrong[i];
+      for (let i = 0; i < Math.floor(noise * labels.length + 0.5); i++) labels[order[i]] = wrong[order[i]];
       this.known = { key, labels };
     }
     return this.known.labels;
