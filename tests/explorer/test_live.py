@@ -1,9 +1,11 @@
 """The engine in the page (web/src/live.ts) against minifa: weights, biases and feedback after one update and after 100
-under each of its rules, at rates at which training is stable; angles, loss and accuracy."""
+under each of its rules, at rates at which training is stable; angles, loss and accuracy. The playground's settings in the
+address, its Python, and the images of what a reader draws."""
 
 from __future__ import annotations
 
 import base64
+import copy
 import functools
 import json
 import shutil
@@ -17,6 +19,8 @@ import minifa as mf
 from minifa import experiments, metrics
 from minifa.data.batches import Batches
 from minifa.experiments import Experiment
+from minifa.explorer.arrays import ArrayTable
+from minifa.explorer.live_start import live_start, wrong_labels
 
 BUNDLE = Path(mf.__file__).parent / "explorer" / "bundle" / "explorer.js"
 RUNNER = Path(__file__).with_name("live_runner.js")
@@ -119,21 +123,26 @@ class Run:
         }
 
 
-def run_in_page(runs):
-    """The states of these runs after they were repeated by the engine of the page, in node."""
+def ask(command, argument):
+    """The answer of the page's script to a command of live_runner.js, in node."""
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
     program = f"""
         import {{ readFileSync }} from "node:fs";
-        import {{ Net }} from {json.dumps(BUNDLE.as_uri())};
-        import {{ runCases }} from {json.dumps(RUNNER.as_uri())};
-        console.log(JSON.stringify(runCases(Net, JSON.parse(readFileSync(0, "utf8")))));
+        import {{ main }} from {json.dumps(RUNNER.as_uri())};
+        await main(readFileSync(0, "utf8"));
     """
-    data = {"x": as_text(digits().train.x), "y": digits().train.y.tolist(), "cases": [run.case for run in runs]}
+    request = json.dumps({"bundle": BUNDLE.as_uri(), "command": command, "argument": argument})
     arguments = ["node", "--input-type=module", "--eval", program]
-    done = subprocess.run(arguments, input=json.dumps(data), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(arguments, input=request, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return [{int(update): state for update, state in one.items()} for one in json.loads(done.stdout)]
+    return json.loads(done.stdout)
+
+
+def run_in_page(runs):
+    """The states of these runs after they were repeated by the engine of the page."""
+    data = {"x": as_text(digits().train.x), "y": digits().train.y.tolist(), "cases": [run.case for run in runs]}
+    return [{int(update): state for update, state in one.items()} for one in ask("runCases", data)]
 
 
 def relative_errors(engine, page):
@@ -213,3 +222,148 @@ def test_the_comparison_can_fail():
     run.case["lr"] *= 1.001
     (page,) = run_in_page([run])
     assert max(relative_errors(engine[1], page[1])) > 2e-6 and max(relative_errors(engine[100], page[100])) > 1e-5
+
+
+# The page
+
+
+@pytest.fixture(scope="module")
+def content():
+    """The JSON of a page, without the step and the stored runs."""
+    table = ArrayTable()
+    live = live_start(Experiment(), digits(), table)
+    empty = {"films": {}, "runs": {}, "at": [], "facts": [], "classes": [], "rules": [], "layers": [], "chance": {}}
+    return {"version": "1.2.3", **empty, "live": live, "arrays": table.packed()}
+
+
+def test_a_page_compares_its_engine_with_minifa_when_it_opens(content):
+    (found,) = ask("open", {"content": content, "starts": [content["live"]]})
+    assert found["agrees"] and 0 < found["worst"] <= 1e-5
+    assert found["text"] == f"agrees with minifa 1.2.3 to {found['worst']:.0e}".replace("e-0", "e-")
+
+
+def test_a_page_that_differs_from_minifa_under_any_rule_does_not_train(content):
+    arrays, starts = list(content["arrays"]), []
+    for place in range(len(content["live"]["checks"]["rules"])):
+        starts.append(copy.deepcopy(content["live"]))
+        after = starts[-1]["checks"]["rules"][place]["after"][1]
+        shape, kind, text = arrays[after["W"][0]][:3]
+        W = np.frombuffer(base64.b64decode(text), f"<{kind}") * np.float32(1 + 1e-4)
+        after["W"][0] = len(arrays)
+        arrays.append([shape, kind, as_text(W)])
+    found = ask("open", {"content": {**content, "arrays": arrays}, "starts": starts})
+    assert len(found) >= len(RULES) and all("differs from minifa 1.2.3 by 1e-4" in one["reason"] for one in found)
+
+
+def test_a_page_without_a_start_that_it_can_read_says_so(content):
+    without, other = ask("open", {"content": content, "starts": [None, {**content["live"], "format": 99}]})
+    assert without["reason"] == "This page was written without the start of a network that it may train itself."
+    assert "reads format 1 of its start, and this page has 99" in other["reason"]
+
+
+def test_wrong_labels_are_those_of_minifa(content):
+    cases = [{"seed": seed, "noise": share} for seed in (0, 2) for share in (0, 0.05, 0.3, 1)]
+    for case, found in zip(cases, ask("labels", {"content": content, "cases": cases}), strict=True):
+        order = Batches(digits().train, 8, case["seed"], epoch=1).order
+        expected = wrong_labels(digits().train.y, 10, case["seed"], case["noise"])[order]
+        assert found == expected.tolist(), case
+
+
+# The playground
+
+RUN = {
+    "rule": "fa",
+    "lr": 0.02,
+    "hidden": [16, 16],
+    "seed": 0,
+    "updates": 180,
+    "noise": 0,
+    "angle": None,
+    "feedback": {},
+}
+CELLS = [[0, 0.35], [1, 0], [25, -0.35], [26, 0.35], [40, -0.35], [41, -0.35], [42, 0], [77, 0.35], [159, 0]]
+SCRIPTS = [
+    {},
+    {"rule": "bp", "hidden": [8], "seed": 2},
+    {"rule": "usf", "lr": 0.01, "noise": 0.15, "seed": 1},
+    {"rule": "frsf", "lr": 0.01, "hidden": [32, 32, 32]},
+    {"rule": "dfa", "hidden": [16], "feedback": {"relu1": CELLS}},
+    {"rule": "kolen_pollack", "feedback": {"linear3": CELLS}},
+    {"angle": 120, "hidden": [16], "lr": 0.01, "noise": 0.5},
+    {"angle": 0, "feedback": {"linear2": CELLS, "linear3": CELLS}},
+]
+
+
+def test_the_python_of_a_run_makes_the_same_run(content, capsys):
+    runs = [{"params": {**RUN, **one}, "epochs": 1} for one in SCRIPTS]
+    for run, page in zip(runs, ask("scripts", {"content": content, "runs": runs}), strict=True):
+        names = {}
+        exec(page["python"], names)
+        net, accuracy = names["net"], names["trainer"].evaluate(digits().test)["accuracy"]
+        assert net.step == page["update"] == 180, run
+        errors = {
+            key: float(
+                np.linalg.norm(as_array(there, net.state()[key]) - net.state()[key]) / np.linalg.norm(net.state()[key])
+            )
+            for key, there in page["arrays"].items()
+        }
+        print(run["params"]["rule"], max(errors.values()))
+        assert max(errors.values()) <= 1e-5, (run, errors)
+        assert page["accuracy"] == accuracy
+        assert f"{accuracy:.4f} of the test digits are right" in capsys.readouterr().out
+
+
+CHOICES = {"rules": ["bp", "fa", "dfa"], "depths": [1, 2, 3], "widths": [8, 16, 32], "seeds": [0, 1], "epochs": [1, 6]}
+STANDARD = {
+    "rule": "fa", "rate": 0.02, "depth": 2, "width": 16, "noise": 0, "seed": 0, "epochs": 6, "angle": None, "painted": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        ["", "/", "rule", "=", "rule=", "rate=-1", "rate=1e99", "rate=x", "hidden=16,16,16,16", "hidden=5", "seed=9"],
+        ["rule=<img src=x onerror=alert(1)>", "noise=NaN", "angle=999", "epochs=0", "epochs=1.5", "__proto__=1"],
+        [
+            "paint.linear2=0.35",
+            "paint.linear2=:",
+            "paint.=1:1p",
+            "paint.a b=1:1p",
+            "paint.linear2=-1:2p",
+            "rate=Infinity",
+        ],
+    ],
+)
+def test_rubbish_in_the_address_gives_the_standard_settings(parts):
+    (found,) = ask("settings", {"parts": [parts], "choices": CHOICES})
+    painted = {name: one for name, one in found["settings"].pop("painted").items() if one["cells"]}
+    assert {**found["settings"], "painted": painted} == STANDARD
+    assert found["address"] == "chapter-5"
+
+
+def test_settings_survive_the_address():
+    parts = ["rule=fa", "rate=0.13", "hidden=8,8,8", "noise=0.25", "seed=1", "epochs=1", "angle=30"]
+    parts.append("paint.linear2=0.35:0p3z17n")
+    (found,) = ask("settings", {"parts": [parts], "choices": CHOICES})
+    assert found["address"] == "/".join(["chapter-5", *parts])
+    assert found["settings"] == {
+        **{"rule": "fa", "rate": 0.13, "depth": 3, "width": 8, "noise": 0.25, "seed": 1, "epochs": 1, "angle": 30},
+        "painted": {"linear2": {"size": 0.35, "cells": {"0": 1, "3": 0, "17": -1}}},
+    }
+
+
+def test_a_drawing_fills_the_image_as_the_digits_do():
+    line, dot, ring = (
+        [[[5, 10], [5, 90]]],
+        [[[3, 3]]],
+        [[[50 + 40 * np.cos(a), 50 + 40 * np.sin(a)] for a in np.linspace(0, 6.3, 40)]],
+    )
+    images = [
+        np.reshape(one, (8, 8)) for one in ask("images", [line, [[[x * 7, y * 7] for x, y in line[0]]], dot, ring])
+    ]
+    assert np.array_equal(images[0], images[1])  # whatever its size and place
+    assert images[0][:, [0, 1, 2, 5, 6, 7]].sum() == 0 and images[0][1:7, 3:5].min() == 8  # 4 dots wide, in the middle
+    assert images[2].sum() == images[2][3:5, 3:5].sum() > 0
+    assert images[3][3:5, 3:5].max() == 0 and images[3][0].sum() > 0 and images[3].max() <= 16
+    assert ask("images", [[]]) == [[]]

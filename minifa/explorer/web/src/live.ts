@@ -105,10 +105,9 @@ export class Net {
     const all = this.forward(x, n);
     const deltas = this.errors(all, softmaxError(all[this.W.length], y, n).error, n, this.rule);
     const ones = new Float32Array(n).fill(1);
-    const decay = this.rule.decay ?? 0;
-    const move = (array: Floats, gradient: Floats) => {
-      for (let i = 0; i < array.length; i++) array[i] -= Math.fround(lr) * Math.fround(gradient[i] + decay * array[i]);
-    };
+    const [rate, decay] = [Math.fround(lr), this.rule.decay ?? 0];
+    const move = (array: Floats, gradient: Floats) =>
+      gradient.forEach((one, i) => (array[i] -= rate * Math.fround(one + decay * array[i])));
     this.W.forEach((W, layer) => {
       const [rows, cols] = this.start.sizes.slice(layer, layer + 2);
       const gradient = product(rows, n, cols, [all[layer], 1, rows], [deltas[layer], cols, 1]);
@@ -192,10 +191,10 @@ const finite = (value: number) => (Number.isNaN(value) ? null : value);
 const signed = (W: Floats, M: Floats) => W.map((w, i) => Math.sign(w) * Math.abs(M[i]));
 const uniform = (W: Floats) => W.slice().fill(norm(W) / Math.sqrt(Math.max(1, W.filter((w) => w !== 0).length)));
 function atAngle(W: Floats, N: Floats, degrees: number): Floats {
-  const radians = (degrees * Math.PI) / 180;
-  return N.map((one, i) => Math.cos(radians) * W[i] + Math.sin(radians) * one);
+  const [cos, sin] = [Math.cos, Math.sin].map((f) => f((degrees * Math.PI) / 180));
+  return N.map((one, i) => cos * W[i] + sin * one);
 }
 export function largest(rows: Floats, row: number, count: number): number {
   const part = rows.subarray(row * count, (row + 1) * count);
-  return part.indexOf(part.reduce((a, b) => Math.max(a, b)));
+  return part.indexOf(Math.max(...part));
 }

@@ -41,7 +41,7 @@ export interface Agreement { agrees: boolean; /** The largest relative error. */
 export interface LiveSource extends Source { kind: "live"; agreement: Agreement; start: LiveStart; data: LiveData }
 
 const MEASURED_ON = 256; // as in minifa/experiments/experiment.py
-const SNAPSHOTS = 120;
+const SNAPSHOTS = 90;
 const SLICE_MS = 12; // of work before the page may draw and answer
 
 /** The numbers of updates at which a live run is shown: close together at its start, where most happens. */

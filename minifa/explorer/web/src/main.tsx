@@ -36,6 +36,11 @@ function start(): void {
   mount(place, content, bakedSource(content), liveOf(content), onlyChapters());
 }
 
-export { Net } from "./live"; // for the comparison with minifa in the tests
+// For the tests, which compare the engine in the page with minifa:
+export { imageOf } from "./digit_pad";
+export { Net } from "./live";
+export { pythonFor } from "./script";
+export { paramsOf, readSettings, writeSettings } from "./settings";
+export { decodeContent, liveOf };
 
 start();

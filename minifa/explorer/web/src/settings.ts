@@ -55,6 +55,8 @@ export function readSettings(parts: readonly string[], choices: Choices): Settin
   const one = <T,>(options: readonly T[], wanted: unknown, otherwise: T) => options.find((option) => String(option) === wanted) ?? (options.includes(otherwise) ? otherwise : options[0]);
   const rule = one(choices.rules, given.get("rule"), STANDARD.rule);
   const hidden = (given.get("hidden") ?? "").split(",");
+  const isKnown = new Set(hidden).size === 1 && choices.widths.map(String).includes(hidden[0]);
+  const depth = isKnown ? String(hidden.length) : "";
   const angle = number("angle", 0, 180, NaN);
   const painted: Settings["painted"] = {};
   for (const [key, text] of given) {
@@ -64,8 +66,8 @@ export function readSettings(parts: readonly string[], choices: Choices): Settin
   return {
     rule,
     rate: rounded(number("rate", RATES.least, RATES.most, STANDARD.rate)),
-    depth: given.has("hidden") ? one(choices.depths, String(hidden.length), STANDARD.depth) : one(choices.depths, "", STANDARD.depth),
-    width: one(choices.widths, hidden[0], STANDARD.width),
+    depth: one(choices.depths, depth, STANDARD.depth),
+    width: one(choices.widths, isKnown ? hidden[0] : "", STANDARD.width),
     noise: rounded(number("noise", 0, MOST_NOISE, 0)),
     seed: one(choices.seeds, given.get("seed"), STANDARD.seed),
     epochs: one(choices.epochs, given.get("epochs"), STANDARD.epochs),
