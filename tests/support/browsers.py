@@ -242,6 +242,7 @@ class Firefox(Window):
             )
             self.command("session.new", capabilities={})
             self.context = self.command("browsingContext.getTree")["contexts"][0]["context"]
+            self.command("browsingContext.activate", context=self.context)  # the document has the focus
             self.command("session.subscribe", events=["log.entryAdded"])
         except Exception as error:
             self.close()
