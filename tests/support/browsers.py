@@ -234,7 +234,7 @@ class Firefox(Window):
         command = [firefox, "--headless", "--no-remote", "--profile", self.folder.name, "--remote-debugging-port=0"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.log)
         self.socket: Any = None
-        self.count, self.heard = 0, list[str]()
+        self.count, self.heard, self.size = 0, list[str](), (1280, 900)
         try:
             address = self._address()
             self.socket = websocket.create_connection(
@@ -242,7 +242,6 @@ class Firefox(Window):
             )
             self.command("session.new", capabilities={})
             self.context = self.command("browsingContext.getTree")["contexts"][0]["context"]
-            self.command("browsingContext.activate", context=self.context)  # the document has the focus
             self.command("session.subscribe", events=["log.entryAdded"])
         except Exception as error:
             self.close()
@@ -269,6 +268,15 @@ class Firefox(Window):
                     raise AssertionError(f"{method}: {answer['error']}: {answer['message']}")
                 return answer["result"]
 
+    def open(self, address: str) -> None:
+        """In a new tab: it has the focus, which the tab key may have taken out of the old one."""
+        old = self.context
+        self.context = self.command("browsingContext.create", type="tab", background=False)["context"]
+        self.command("browsingContext.close", context=old)
+        self.resize(*self.size)
+        self.messages()
+        self.go(address)
+
     def go(self, address: str) -> None:
         self.command("browsingContext.navigate", context=self.context, url=address, wait="complete")
 
@@ -288,6 +296,7 @@ class Firefox(Window):
         self.command("input.performActions", context=self.context, actions=actions)
 
     def resize(self, width: int, height: int) -> None:
+        self.size = (width, height)
         size = {"width": width, "height": height}
         self.command("browsingContext.setViewport", context=self.context, viewport=size)
 
