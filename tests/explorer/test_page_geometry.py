@@ -17,4 +17,4 @@ def test_texts_have_room_in_every_state_of_a_chapter(window, pages, chapter):
         window.settle()
         for state in states(window, f"chapter {chapter}, {width} x {height},"):
             problems += [f"{state}: {problem}" for problem in misplaced(window)]
-    assert problems == []
+    assert not problems, "\n".join(problems)

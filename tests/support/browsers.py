@@ -84,17 +84,12 @@ class Window:
         )
         return json.loads(self.run_json(function, json.dumps(arguments)))
 
-    def wait(self, condition: str, *arguments: Any, seconds: float = 10.0) -> Any:
-        """The first true value of an expression, asked for every 20 ms."""
+    def wait(self, condition: str, *arguments: Any, seconds: float = 10.0) -> None:
+        """Until an expression is true; it is asked for every 20 ms."""
         end = time.monotonic() + seconds
-        while True:
-            value = self.run(f"return {condition}", *arguments)
-            if value:
-                return value
+        while not self.run(f"return Boolean({condition})", *arguments):
             if time.monotonic() > end:
-                raise AssertionError(
-                    f"after {seconds:g} s not true in {self.name}: {condition} {list(arguments) or ''}"
-                )
+                raise AssertionError(f"not true in {self.name} after {seconds:g} s: {condition} {list(arguments)}")
             time.sleep(0.02)
 
     def settle(self) -> None:
