@@ -45,7 +45,7 @@ export function Gauge({ label, angle, band, how, others = [], bare = false }: Ga
       {!bare && (
         <figcaption>
           <b>{label}</b>
-          {words && <p>{words}{band && how ? ` (${how})` : ""}</p>}
+          {words && <p>{words}{band && how && words.includes("chance") ? ` (${how})` : ""}</p>}
           {elsewhere && <p>{elsewhere}</p>}
         </figcaption>
       )}
