@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { Chart, useFrames, useWidth } from "../chart";
+import { Chart, isCalm, useFrames, useWidth } from "../chart";
 import { lineStyle } from "../colours";
 import { AppContext } from "../context";
 import { Slider } from "../controls";
@@ -10,7 +10,7 @@ import { clamp, minus } from "../numbers";
 import { RADIANS, START, bowl, direction, gradientAt, halfAxes, shareOfBest, stepFrom, walk } from "./descent";
 import type { Point } from "./scalar";
 
-const [WIDE, HIGH]: Point = [3.5, 2.05]; // half of the picture, in units of the plane
+const [WIDE, HIGH]: Point = [3.5, 2.5]; // half of the picture, in units of the plane
 const ARROW = 1.35;
 const STEPS = 14;
 const STEP_MS = 220;
@@ -67,6 +67,7 @@ export function Bowl(): JSX.Element {
   };
   const run = () => {
     waited.current = 0;
+    if (isCalm()) return setShown(STEPS);
     setShown(0);
     setRunning(true);
   };
@@ -78,7 +79,7 @@ export function Bowl(): JSX.Element {
   return (
     <div class="card why-part">
       <div class="why-picture" ref={place}>
-        <Picture width={clamp(measured, 240, 640)} degrees={degrees} path={path.slice(0, shown + 1)} onTurn={turn} onRelease={run} />
+        <Picture width={clamp(measured, 240, 720)} degrees={degrees} path={path.slice(0, shown + 1)} onTurn={turn} onRelease={run} />
       </div>
       <div class="why-side">
         <p class="story">{words}</p>
@@ -88,7 +89,7 @@ export function Bowl(): JSX.Element {
           <button class="button" onClick={run}>Take {STEPS} steps</button>
         </div>
         <p class="note fixed">{after(path, degrees)}</p>
-        <Chart title="Decrease of the loss, as a fraction of the best" series={shares} xLabel="angle in degrees" from={-1} to={1} guide={{ at: 0, label: "no change" }} cursor={Math.abs(degrees)} onCursor={turn} height={170} />
+        <Chart title="Decrease of the loss, as a fraction of the best" series={shares} xLabel="angle in degrees" from={-1} to={1} guide={{ at: 0, label: "no change" }} cursor={Math.abs(degrees)} onCursor={turn} height={150} />
       </div>
     </div>
   );
@@ -146,7 +147,7 @@ function Picture({ width, degrees, path, onTurn, onRelease }: { width: number; d
       <Arrow from={spot(START)} to={spot(tip(0))} name="steepest" />
       {path.length > 1 && <path class="steps" d={`M${path.map(spot).join("L")}`} />}
       {path.slice(1).map((at) => <circle class="stop" cx={x(at[0])} cy={y(at[1])} r={3.4} />)}
-      <g role="slider" tabIndex={0} aria-label="Direction of the step, degrees from the steepest descent" aria-valuemin={-180} aria-valuemax={180} aria-valuenow={degrees} aria-valuetext={`${degrees} degrees`} onKeyDown={keys}>
+      <g role="slider" tabindex={0} aria-label="Direction of the step, degrees from the steepest descent" aria-valuemin={-180} aria-valuemax={180} aria-valuenow={degrees} aria-valuetext={`${degrees} degrees`} onKeyDown={keys}>
         <Arrow from={spot(START)} to={spot(tip(degrees))} name="own" />
         <circle class="grip" cx={x(tip(degrees, ARROW + 0.12)[0])} cy={y(tip(degrees, ARROW + 0.12)[1])} r={13} />
       </g>

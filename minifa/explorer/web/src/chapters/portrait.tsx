@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { Chart, useFrames, useWidth } from "../chart";
+import { Chart, isCalm, useFrames, useWidth } from "../chart";
 import { lineStyle } from "../colours";
 import { AppContext } from "../context";
 import { Choice } from "../controls";
@@ -18,24 +18,24 @@ const NAMES: Record<ScalarRule, string> = { fa: "feedback alignment", bp: "backp
 const STYLES: Record<ScalarRule, ReturnType<typeof lineStyle>> = { fa: lineStyle(1), bp: lineStyle(2) };
 
 const two = (value: number) => minus((Math.abs(value) < 0.005 ? 0 : value).toFixed(2));
-const of = ([w1, w2]: Point) => `w1 = ${two(w1)}, w2 = ${two(w2)}`;
+const of = ([w1, w2]: Point) => `w₁ = ${two(w1)}, w₂ = ${two(w2)}`;
 
 /** What the two trajectories do, in sentences computed from them. */
 export function tellPaths(fa: Path, bp: Path, b: number): string[] {
   const [start, end] = [fa.points[0], fa.points.at(-1)!];
   const [rise, turn] = [riseOf(fa), turnOf(fa, b)];
-  const sign = start[1] === 0 ? "w2 starts at 0" : `w2 starts at ${two(start[1])}, ${start[1] * b < 0 ? "with the other sign than b" : "with the sign of b"}`;
+  const sign = start[1] === 0 ? "w₂ starts at 0" : `w₂ starts at ${two(start[1])}, ${start[1] * b < 0 ? "with the other sign than b" : "with the sign of b"}`;
   const told = [];
   if (Math.abs(errorAt(start)) < 0.01) told.push(`The error is 0 at this start: both rules stay here.`);
   else if (rise) {
-    const why = start[1] * b < 0 ? "the error reaches w1 with the wrong sign" : "w1 first draws w2 to the other sign than b";
+    const why = start[1] * b < 0 ? "the error reaches w₁ with the wrong sign" : "w₁ first draws w₂ to the other sign than b";
     told.push(`${sign}: ${why}, and the loss rises from ${two(rise.from)} to ${two(rise.to)} (time ${rise.time.toFixed(1)}).`);
-    if (turn !== null) told.push(`But w1 has changed, and it turns w2: from time ${turn.toFixed(1)} on w2 has the sign of b, and the loss falls to ${two(fa.losses.at(-1)!)}.`);
+    if (turn !== null) told.push(`But w₁ has changed, and it turns w₂: from time ${turn.toFixed(1)} on w₂ has the sign of b, and the loss falls to ${two(fa.losses.at(-1)!)}.`);
     else told.push(`Then the loss falls to ${two(fa.losses.at(-1)!)}.`);
-  } else if (end[1] * b < 0) told.push(`${sign}, and keeps it: w1 is so large that w2 alone removes the error before w1 can turn it. The loss falls all the way, without alignment.`);
-  else if (turn !== null) told.push(`${sign}. w1 turns it: from time ${turn.toFixed(1)} on w2 has the sign of b. The loss falls all the way.`);
-  else if (start[0] === 0 && start[1] === 0) told.push("Both weights start at 0. The error reaches w1 through b, the grown w1 then moves w2, with the sign of b: first the way is aligned, then the target is learned.");
-  else told.push(`${sign}: the error reaches w1 with the right sign, and the loss falls from ${two(fa.losses[0])} to ${two(fa.losses.at(-1)!)}.`);
+  } else if (end[1] * b < 0) told.push(`${sign}, and keeps it: w₁ is so large that w₂ alone removes the error before w₁ can turn it. The loss falls all the way, without alignment.`);
+  else if (turn !== null) told.push(`${sign}. w₁ turns it: from time ${turn.toFixed(1)} on w₂ has the sign of b. The loss falls all the way.`);
+  else if (start[0] === 0 && start[1] === 0) told.push("Both weights start at 0. b carries the error to w₁, and the changed w₁ then moves w₂ in the direction of b: they are aligned before the target is learned.");
+  else told.push(`${sign}: the error reaches w₁ with the right sign, and the loss falls from ${two(fa.losses[0])} to ${two(fa.losses.at(-1)!)}.`);
   told.push(`Feedback alignment ends at ${of(end)}. ${tellEnd(bp)}`);
   return told;
 }
@@ -60,8 +60,8 @@ const EQUATIONS = {
 
 const PRESETS: [string, (b: number) => Point][] = [
   ["From zero", () => [0, 0]],
-  ["w2 against b", (b) => [0, -b]],
-  ["A large w1", (b) => [-2.2 * Math.sign(b), -0.2 * b]],
+  ["w₂ against b", (b) => [0, -b]],
+  ["Large w₁", (b) => [-2.2 * Math.sign(b), -0.2 * b]],
 ];
 
 export function Portrait(): JSX.Element {
@@ -76,6 +76,7 @@ export function Portrait(): JSX.Element {
   const words = tellPaths(fa, bp, b);
   useEffect(() => say(words.join(" ")), [words.join(" ")]);
   useFrames(time < TIME, (elapsed) => setTime(time + (elapsed / 1000) * (TIME / RUN_S)));
+  const run = () => setTime(isCalm() ? Infinity : 0);
   const move = (to: Point) => {
     setTime(Infinity);
     setStart([clamp(Math.round(to[0] * 20) / 20, LEFT, RIGHT), clamp(Math.round(to[1] * 20) / 20, LOW, TOP)]);
@@ -91,7 +92,7 @@ export function Portrait(): JSX.Element {
       <div class="why-picture" ref={place}>
         <Plane width={clamp(measured, 240, 640)} start={start} b={b} field={field} paths={{ fa, bp }} time={time} onMove={move} />
         <p class="note">
-          <span class="key perfect" /> no error: w1 w2 = 1. <span class="patch" /> here a step of {NAMES[field]} raises the loss{field === "bp" ? " (nowhere)" : ""}. Thin lines: where the
+          <span class="key perfect" /> no error: w₁ w₂ = 1. <span class="patch" /> here a step of {NAMES[field]} raises the loss{field === "bp" ? " (nowhere)" : ""}. Thin lines: where the
           weights go, from any start. <span class="key fa" /> fa, <span class="key bp" /> bp from your start (ring) to their ends (filled).
         </p>
       </div>
@@ -102,14 +103,14 @@ export function Portrait(): JSX.Element {
         </p>
         <div class="story four">{words.map((one) => <p>{one}</p>)}</div>
         <div class="buttons">
-          {PRESETS.map(([name, at]) => <button class="button" onClick={() => { setStart(at(b)); setTime(0); }}>{name}</button>)}
-          <button class="button" onClick={() => setTime(0)}>Run again</button>
+          {PRESETS.map(([name, at]) => <button class="button" onClick={() => { setStart(at(b)); run(); }}>{name}</button>)}
+          <button class="button" onClick={run}>Run again</button>
         </div>
         <div class="buttons">
           <Choice label="b" labelled options={["1", "-1"]} chosen={String(b)} onChoose={(one) => setB(Number(one))} show={minus} />
           <Choice label="Thin lines of" labelled options={["fa", "bp"]} chosen={field} onChoose={(one) => setField(one as ScalarRule)} />
         </div>
-        <Chart title="Loss on the way" series={losses} xLabel="time: learning rate × steps" height={170} cursor={time < TIME ? time : null} />
+        <Chart title="Loss on the way" series={losses} from={0} to={1} xLabel="time: learning rate × steps" height={170} cursor={time < TIME ? time : null} />
       </div>
     </div>
   );
@@ -189,9 +190,9 @@ function Plane({ width, start, b, field, paths, time, onMove }: PlaneProps): JSX
       <rect class="frame" x={x(LEFT)} y={y(TOP)} width={x(RIGHT) - x(LEFT)} height={y(LOW) - y(TOP)} />
       {[-2, -1, 0, 1, 2].map((value) => <text x={x(value)} y={height - 10} text-anchor="middle">{minus(String(value))}</text>)}
       {[-1, 0, 1, 2].map((value) => <text x={25} y={y(value) + 4} text-anchor="end">{minus(String(value))}</text>)}
-      <text class="name" x={x(1.5)} y={height - 10} text-anchor="middle">w1</text>
-      <text class="name" x={25} y={y(1.5) + 4} text-anchor="end">w2</text>
-      <g role="slider" tabIndex={0} aria-label="Start: w1 across, w2 up; the arrow keys move it" aria-valuemin={LOW} aria-valuemax={TOP} aria-valuenow={start[1]} aria-valuetext={of(start)} onKeyDown={keys}>
+      <text class="name" x={x(1.5)} y={height - 10} text-anchor="middle">w₁</text>
+      <text class="name" x={25} y={y(1.5) + 4} text-anchor="end">w₂</text>
+      <g role="slider" tabindex={0} aria-label="Start: w1 across, w2 up; the arrow keys move it" aria-valuemin={LOW} aria-valuemax={TOP} aria-valuenow={start[1]} aria-valuetext={of(start)} onKeyDown={keys}>
         <circle class="grip" cx={sx} cy={sy} r={13} />
         <circle class="start" cx={sx} cy={sy} r={5} />
       </g>

@@ -14,6 +14,8 @@ export function pairOf(rule: RuleInfo, snapshot: Snapshot, layer: string): Pair 
 
 export interface Place { rule: RuleInfo; layer: string; index: number }
 
+const change = (moved: Matrix["moved"]) => (isNumber(moved) && moved >= 10 ? `${short(moved, 100)} times its initial norm` : `${percent(moved)} of its initial norm`);
+
 export function story(content: Content, { rule, layer, index }: Place): string {
   const run = content.runs[rule.name];
   const snapshot = run[index];
@@ -22,19 +24,19 @@ export function story(content: Content, { rule, layer, index }: Place): string {
   const start = run[0].layers[layer].weight_angle;
   const updates = snapshot.update;
   const when = updates === 0 ? "Before training" : `After ${updates} update${updates > 1 ? "s" : ""}`;
-  const moved = updates === 0 ? `${when}, W of ${layer} has its initial values` : `${when}, W of ${layer} has changed by ${percent(W.moved)} of its initial norm`;
+  const moved = updates === 0 ? `${when}, W of ${layer} has its initial values` : `${when}, W of ${layer} has changed by ${change(W.moved)}`;
   const isEnd = run.length < content.at.length && index === run.length - 1;
   const end = isEnd ? " The run ended here, because its loss was no longer finite." : "";
   if (!rule.paired) return `${moved}. Under ${rule.name} the feedback matrices have no counterpart among the weights, so no angle of W and B is defined.${end}`;
   if (!B) return `${moved}. Under ${rule.name} no error is carried down through this layer, so it has no B.${end}`;
   if (B.array === W.array) return `${moved}. W itself carries the error: B is W, and the angle between them is 0.${end}`;
-  const other = B.moved === 0 ? "B has not changed" : `B has changed by ${percent(B.moved)}`;
+  const other = B.moved === 0 ? "B has not changed" : `B has changed by ${change(B.moved)}`;
   if (!isPair) return `${moved}; ${other}. B and W have different shapes, so no angle is defined.${end}`;
   if (updates === 0) return `${when}, W and B of ${layer} stand at ${degrees(angle)} to each other. Press play.${end}`;
-  const turned = isNumber(angle) && isNumber(start) && angle < start ? "W has turned towards it" : "The angle between them";
-  return turned === "W has turned towards it"
-    ? `${moved}; ${other}. ${turned}: from ${degrees(start)} to ${degrees(angle)}.${end}`
-    : `${moved}; ${other}. ${turned} is ${degrees(angle)}; it was ${degrees(start)}.${end}`;
+  const isCloser = isNumber(angle) && isNumber(start) && angle < start;
+  const turned = isCloser ? `They have turned towards each other: from ${degrees(start)} to ${degrees(angle)}` : `The angle between them is ${degrees(angle)}; it was ${degrees(start)}`;
+  const what = isCloser && B.moved === 0 ? turned.replace("They have turned towards each other", "W has turned towards it") : turned;
+  return `${moved}; ${other}. ${what}.${end}`;
 }
 
 export interface Jump { from: Snapshot; to: Snapshot }

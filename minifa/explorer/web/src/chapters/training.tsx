@@ -118,9 +118,9 @@ function Turning({ place }: { place: Place }): JSX.Element {
   const limit = useMemo(() => largestOf(run.flatMap((one) => [one.layers[layer].W, isPair ? one.feedback[layer] : undefined])), [run, layer, isPair]);
   const difference = useMemo(() => (isPair ? minusArr(W.array, B!.array) : null), [W.array, B?.array, isPair]);
   const grid = gridOf(W.array.shape, { kernel: isKernel(roleOf("W")) });
-  const cell = cellFor(grid, 250, 250);
+  const cell = cellFor(grid, 146, 210);
   const shown: [string, string, Arr][] = [["W", `${layer}.W`, W.array]];
-  if (isPair && !isSame) shown.push(["B", `${layer}.B`, B!.array], ["W_minus_B", "W − B", difference!]);
+  if (isPair && !isSame) shown.push(["B", `${layer}.B`, B!.array], ["W − B", `W − B of ${layer}`, difference!]);
   const marks = pointed ? [pointed] : [];
   return (
     <>
@@ -134,8 +134,8 @@ function Turning({ place }: { place: Place }): JSX.Element {
         {isPair && !isSame && <Cloud W={W.array} B={B!.array} limit={limit} pointed={pointed?.index} />}
         <Gauges place={place} isPair={isPair} />
       </div>
-      <p class="note readout">{pointed ? readout(W.array, isPair ? B!.array : null, pointed.index, grid) : "Point at a weight, or move through the cells with the arrow keys from a matrix's letter, to read its numbers."}</p>
       <Legend text={shown.length > 1 ? "W, B and W − B of this run" : "W of this run"} limit={limit} />
+      <p class="note readout">{pointed ? readout(W.array, isPair ? B!.array : null, pointed.index, grid) : "Point at a weight, or move through the cells with the arrow keys from a matrix's letter, to read its numbers."}</p>
     </>
   );
 }
@@ -163,7 +163,7 @@ function OtherFeedback({ place: { rule, layer, index }, isPair }: { place: Place
         const limit = largestOf(run.map((one) => one.feedback[name]));
         return (
           <div key={name}>
-            <Heat array={matrix.array} symbol={letter} name={`${owner}.${letter}`} role="feedback" limit={limit} cell={cellFor(gridOf(matrix.array.shape, { kernel: true }), 200, 230)} note={<>for {owner.replace("<-", " from ")}</>} />
+            <Heat array={matrix.array} symbol={letter} name={`${owner}.${letter}`} role="feedback" limit={limit} cell={cellFor(gridOf(matrix.array.shape, { kernel: true }), 146, 210)} note={<>for {owner.replace("<-", " from ")}</>} />
             <Legend text={`${letter}, its own scale`} limit={limit} />
           </div>
         );

@@ -1,7 +1,7 @@
 // The two drawings of chapter 1: a layer on the way forward, and below it the same layer on the way back.
 
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { clamp, short } from "../numbers";
 import type { Layer } from "./twin-model";
 
@@ -32,7 +32,7 @@ export interface NetProps {
 const signOf = (value: number) => (value < 0 ? "minus" : "plus");
 
 /** Two layers of units with lines between them; the right one has fewer or more units and is centred. */
-function placesOf({ layer, width }: NetProps) {
+function placesOf(layer: Layer, width: number) {
   const [rows, columns] = [Math.min(layer.rows, MOST_ROWS), Math.min(layer.columns, MOST_COLUMNS)];
   const zone = clamp(Math.round(width / 6), 44, 130); // of the bars on either side
   const most = Math.max(rows, columns);
@@ -125,7 +125,7 @@ const ARROWS: Record<string, Synapse> = { ArrowUp: [-1, 0], ArrowDown: [1, 0], A
 
 export function Net(props: NetProps): JSX.Element {
   const { layer, copies, chosen, onChoose, width } = props;
-  const places = placesOf(props);
+  const places = useMemo(() => placesOf(layer, width), [layer, width]);
   const [near, setNear] = useState<Synapse | null>(null);
   const { rows, columns, height, zone } = places;
   const weight = (i: number, j: number) => layer.W[i * layer.columns + j];
@@ -146,6 +146,7 @@ export function Net(props: NetProps): JSX.Element {
   };
   const [i, j] = chosen;
   const shared = { places, limit, chosen, near };
+  const forward = useMemo(() => <Lines {...shared} weights={weight} />, [places, i, j, near]);
   const top = (text: string) => <text class="head" x={width / 2} y={16} text-anchor="middle">{text}</text>;
   const side = (below: string, above: string) => zone > 80 && [below, above].map((text, k) => (
     <text class="side" x={k ? width - zone / 2 : zone / 2} y={16} text-anchor="middle">{text}</text>
@@ -158,7 +159,7 @@ export function Net(props: NetProps): JSX.Element {
         <g>
           {top("Forward: activity →")}
           {side("inputs", "outputs")}
-          <Lines {...shared} weights={weight} />
+          {forward}
           {props.inputs && <Bars x={0} zone={zone} at={places.leftAt} values={first(props.inputs, rows)} limit={largest(props.inputs)} role="activity" />}
           {props.outputs && <Bars x={width - zone} zone={zone} at={places.rightAt} values={first(props.outputs, columns)} limit={largest(props.outputs)} role="activity" />}
           <Units places={places} chosen={chosen} names={props.names} />

@@ -15,6 +15,7 @@ import { type Layer, carried, chanceBand, disagreement, layersOf, rowOf, ruleFor
 import { MOST_COLUMNS, MOST_ROWS, Net, type Synapse } from "./twin-net";
 
 const AGREES = 1e-5; // relative: float32 on the engine's side
+const SINGLE = 2000; // the seed of random weights for one twin at a time
 const REACH = 1.5; // the slider reaches 1.5 times the largest weight
 
 /** The film of one rule, from the page or from the engine behind it. */
@@ -75,6 +76,7 @@ function Board({ layer, film, children }: { layer: Layer; film: Film; children: 
   const [place, width] = useWidth(640);
   const [example, setExample] = useState(0);
   const [cuts, setCuts] = useState<Cuts>(INTACT);
+  const [tries, setTries] = useState(0);
   const { rows, columns, W } = layer;
   const [shownRows, shownColumns] = [Math.min(rows, MOST_ROWS), Math.min(columns, MOST_COLUMNS)];
   const error = useMemo(() => rowOf(layer.errors, example, columns), [layer, example]);
@@ -82,6 +84,7 @@ function Board({ layer, film, children }: { layer: Layer; film: Film; children: 
   const band = useMemo(() => chanceBand(layer, error, truth), [layer, error]);
   const off = useMemo(() => disagreement(layer), [layer]);
   const [chosen, setChosen] = useState<Synapse>(() => strongest(layer, error, shownRows, shownColumns));
+  const draws = useMemo(() => wrongTwins(layer, SINGLE), [layer]);
   const copies = useMemo(() => copiesOf(layer, cuts), [layer, cuts]);
   const delta = useMemo(() => carried(error, copies, rows), [error, copies]);
   const at = chosen[0] * columns + chosen[1];
@@ -107,20 +110,24 @@ function Board({ layer, film, children }: { layer: Layer; film: Film; children: 
           </p>
         </div>
         <div class="twin-side">
-          {children}
-          <Example film={film} layer={layer} example={example} onChoose={setExample} names={names} />
           <Gauge label="the error below and backpropagation's" angle={angle} band={band} how="if all twins are random, from 40 draws" />
           <p class="story">{words}</p>
-          <Slider label={`Twin of the weight from unit ${chosen[0]} to ${names ? `class ${names[chosen[1]]}` : `unit ${chosen[1]}`}`} value={copies[at]} min={-limit} max={limit} step={limit / 100} text={short(copies[at])} onInput={setTwin} />
-          <div class="buttons">
-            <button class="button" onClick={() => setTwin(wrongTwins(layer, 2000 + Object.keys(cuts.set).length + at + Math.round(1e6 * Math.abs(copies[at]))).values[at])}>Cut: a random weight</button>
-            <button class="button" disabled={!isCut} onClick={() => setTwin(W[at])}>Reconnect</button>
+          <div class="cut one">
+            <Slider label={`Twin of the weight from unit ${chosen[0]} to ${names ? `class ${names[chosen[1]]}` : `unit ${chosen[1]}`}`} value={copies[at]} min={-limit} max={limit} step={limit / 100} text={short(copies[at])} onInput={setTwin} />
+            <div class="buttons">
+              <button class="button" onClick={() => { setTwin(draws.values[tries % W.length]); setTries(tries + 1); }}>Cut: a random weight</button>
+              <button class="button" disabled={!isCut} onClick={() => setTwin(W[at])}>Reconnect</button>
+            </div>
           </div>
-          <Slider label="How many twins are wrong" value={cuts.wrong} min={0} max={W.length} text={`${cuts.wrong} of ${W.length}`} onInput={(count) => setCuts({ ...cuts, wrong: count })} ends={["none", "all"]} />
-          <div class="buttons">
-            <button class="button" title="Other random weights for the wrong twins" disabled={cuts.wrong === 0} onClick={() => setCuts({ ...cuts, draw: cuts.draw + 1 })}>Draw again</button>
-            <button class="button" disabled={wrong === 0} onClick={() => setCuts(INTACT)}>Reconnect all</button>
+          <div class="cut">
+            <Slider label="How many twins are wrong" value={cuts.wrong} min={0} max={W.length} text={`${cuts.wrong} of ${W.length}`} onInput={(count) => setCuts({ ...cuts, set: {}, wrong: count })} ends={["none", "all"]} />
+            <div class="buttons">
+              <button class="button" title="Other random weights for the wrong twins" disabled={cuts.wrong === 0} onClick={() => setCuts({ ...cuts, draw: cuts.draw + 1 })}>Draw again</button>
+              <button class="button" disabled={wrong === 0} onClick={() => setCuts(INTACT)}>Reconnect all</button>
+            </div>
           </div>
+          <Example film={film} layer={layer} example={example} onChoose={setExample} names={names} />
+          {children}
         </div>
       </div>
       <p class="note">
@@ -160,9 +167,9 @@ function sentence(layer: Layer, [i, j]: Synapse, copies: ArrayLike<number>, wron
   if (angle === null) return `${wrong} of ${all} twins are wrong, and no error arrives below: no angle is defined.`;
   if (wrong === 1 && copies[at] !== W[at])
     return `The weight is ${short(W[at])}, its twin ${short(copies[at])}. One wrong twin of ${all} turns the error below by ${degrees(angle)}.`;
-  const turned = angle < 90 ? "It still points to backpropagation's side." : "It points away from backpropagation's.";
+  const turned = angle < 15 ? "That is nearly the same." : angle < 90 ? "It still points to the same side." : "It points to the other side.";
   const isChance = band !== null && angle >= band[0] && angle <= band[1] && wrong > all / 2;
-  return `${wrong} of ${all} twins are wrong: the error below stands at ${degrees(angle)} to backpropagation's. ${isChance ? "That is within chance." : turned}`;
+  return `${wrong} of ${all} twins ${wrong === 1 ? "is" : "are"} wrong: the error below stands at ${degrees(angle)} to backpropagation's. ${isChance ? "That is within chance." : turned}`;
 }
 
 function updateSentence({ W, after }: Layer): string {

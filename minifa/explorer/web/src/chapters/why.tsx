@@ -36,7 +36,7 @@ export function Why({ parts }: ChapterProps): JSX.Element {
       <section aria-labelledby="why-2">
         <h2 id="why-2">2. The weights turn until the direction is right</h2>
         <p class="sub">
-          The smallest network with feedback alignment has two weights, y = w1 w2, and a fixed number b on the way back. Drag the start.
+          The smallest network with feedback alignment has two weights, y = w₁ w₂, and a fixed number b on the way back. Drag the start.
         </p>
         <Portrait />
       </section>
