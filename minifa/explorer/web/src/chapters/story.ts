@@ -1,15 +1,18 @@
 // A training run in sentences.
 
 import { degrees, isNumber, percent, short } from "../numbers";
-import type { Content, Film, LayerSnapshot, Matrix, NamedArr, RuleInfo, Snapshot } from "../types";
+import type { Content, Film, LayerSnapshot, Matrix, RuleInfo, Snapshot } from "../types";
 
 /** The feedback matrix of a layer, if it has the place and the shape of W. */
 export interface Pair { B: Matrix | undefined; isPair: boolean }
 
+/** The shape of a matrix, also where the page holds only a part of it. */
+export const shapeOf = ({ array, of }: Matrix) => of ?? array.shape;
+
 export function pairOf(rule: RuleInfo, snapshot: Snapshot, layer: string): Pair {
   const B = rule.paired ? snapshot.feedback[layer] : undefined;
   const W = snapshot.layers[layer].W;
-  return { B, isPair: B !== undefined && B.array.shape.join() === W.array.shape.join() };
+  return { B, isPair: B !== undefined && shapeOf(B).join() === shapeOf(W).join() };
 }
 
 export interface Place { rule: RuleInfo; layer: string; index: number }
@@ -71,7 +74,7 @@ export function stability(content: Content, rule: string): string {
 export function letterOf(film: Film | undefined, layer: string): string {
   for (const moment of film ?? [])
     for (const [symbol, term] of Object.entries(moment.terms))
-      if (typeof term === "object" && (term as NamedArr).name === `${layer}.B`) return symbol;
+      if (typeof term === "object" && term.name === `${layer}.B`) return symbol;
   return "B";
 }
 

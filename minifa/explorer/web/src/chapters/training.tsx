@@ -12,7 +12,7 @@ import { Gauge } from "../gauge";
 import { type Grid, gridOf } from "../grid";
 import { Heat } from "../heat";
 import { Legend } from "../legend";
-import { clamp, degrees, exact, isNumber, percent, short } from "../numbers";
+import { clamp, degrees, exact, isNumber, percent, short, times } from "../numbers";
 import { MathLine, isKernel, roleOf } from "../symbols";
 import type { Arr, Band, Content, LayerSnapshot, Matrix, Snapshot } from "../types";
 import { Cloud } from "./cloud";
@@ -104,6 +104,9 @@ function cellFor(grid: Grid, width: number, height: number) {
   return { w: side, h: side };
 }
 
+/** "of 512 × 512" where the page holds only the first rows and columns. */
+const partOf = ({ of }: Matrix) => (of ? `of ${times(of)}` : "");
+
 const largestOf = (matrices: (Matrix | undefined)[]) => matrices.reduce((most, one) => Math.max(most, one?.array.largest ?? 0), 0);
 
 function Turning({ place }: { place: Place }): JSX.Element {
@@ -127,7 +130,7 @@ function Turning({ place }: { place: Place }): JSX.Element {
       <div class="turning">
         <div class="heats">
           {shown.map(([symbol, name, array]) => (
-            <Heat key={name} array={array} symbol={symbol} name={name} role={symbol === "B" ? "feedback" : "weight"} limit={limit} cell={cell} marks={marks} onPoint={setPointed} />
+            <Heat key={name} array={array} symbol={symbol} name={name} role={symbol === "B" ? "feedback" : "weight"} limit={limit} cell={cell} marks={marks} onPoint={setPointed} note={partOf(W)} />
           ))}
           <OtherFeedback place={place} isPair={isPair} />
         </div>
@@ -163,7 +166,7 @@ function OtherFeedback({ place: { rule, layer, index }, isPair }: { place: Place
         const limit = largestOf(run.map((one) => one.feedback[name]));
         return (
           <div key={name}>
-            <Heat array={matrix.array} symbol={letter} name={`${owner}.${letter}`} role="feedback" limit={limit} cell={cellFor(gridOf(matrix.array.shape, { kernel: true }), 146, 210)} note={<>for {owner.replace("<-", " from ")}</>} />
+            <Heat array={matrix.array} symbol={letter} name={`${owner}.${letter}`} role="feedback" limit={limit} cell={cellFor(gridOf(matrix.array.shape, { kernel: true }), 146, 210)} note={`for ${owner.replace("<-", " from ")} ${partOf(matrix)}`} />
             <Legend text={`${letter}, its own scale`} limit={limit} />
           </div>
         );

@@ -20,12 +20,17 @@ export interface Layer {
   /** The weights after the update of the film. */
   after: ArrayLike<number> | null;
   isOutput: boolean;
+  /** The shape of W if the page holds only its first rows. */
+  of: readonly number[] | null;
 }
 
-const arrayOf = (moment: Moment | undefined, symbol: string): Arr | null => {
+const termOf = (moment: Moment | undefined, symbol: string): NamedArr | null => {
   const term = moment?.terms[symbol];
-  return typeof term === "object" ? (term as NamedArr).array : null;
+  return typeof term === "object" ? term : null;
 };
+const arrayOf = (moment: Moment | undefined, symbol: string): Arr | null => termOf(moment, symbol)?.array ?? null;
+/** Whether the page holds all columns of a term; it may hold only its first rows. */
+const hasColumns = (term: NamedArr | null) => !term?.of || term.of[1] === term.array.shape[1];
 const isMatrix = (array: Arr | null): array is Arr => array?.shape.length === 2;
 
 /** The layers of a film of backpropagation whose step back is one product of matrices; the output layer is the first. */
@@ -37,6 +42,7 @@ export function layersOf(film: Film): Layer[] {
     const [W, errors] = [arrayOf(moment, "W"), arrayOf(moment, "delta")];
     const truth = arrayOf(moment, "delta_bp") ?? arrayOf(moment, "delta_below");
     if (!isMatrix(W) || !isMatrix(errors) || !isMatrix(truth)) continue;
+    if (!hasColumns(termOf(moment, "W")) || !hasColumns(termOf(moment, "delta"))) continue; // the sum over j needs them all
     if (errors.shape[1] !== W.shape[1] || truth.shape[1] !== W.shape[0] || truth.shape[0] !== errors.shape[0]) continue;
     const forward = find("forward", moment.layer);
     const [inputs, outputs] = [arrayOf(forward, "x"), arrayOf(forward, "y")];
@@ -47,11 +53,12 @@ export function layersOf(film: Film): Layer[] {
       columns: W.shape[1],
       errors: errors.values,
       truth: truth.values,
-      inputs: isMatrix(inputs) ? inputs.values : null,
-      outputs: isMatrix(outputs) ? outputs.values : null,
+      inputs: isMatrix(inputs) && inputs.shape[1] === W.shape[0] ? inputs.values : null,
+      outputs: isMatrix(outputs) && outputs.shape[1] === W.shape[1] ? outputs.values : null,
       examples: errors.shape[0],
       after: arrayOf(find("update", moment.layer), "W_new")?.values ?? null,
       isOutput: found.length === 0,
+      of: termOf(moment, "W")?.of ?? null,
     });
   }
   return found;

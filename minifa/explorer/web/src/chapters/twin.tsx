@@ -9,7 +9,7 @@ import { Choice, Slider } from "../controls";
 import { Gauge } from "../gauge";
 import { Heat } from "../heat";
 import { clamp, degrees, short } from "../numbers";
-import type { Arr, Film, NamedArr } from "../types";
+import type { Arr, Film } from "../types";
 import { angleOf } from "../vectors";
 import { type Layer, carried, chanceBand, disagreement, layersOf, rowOf, ruleForTwin, strongest, wrongTwins } from "./twin-model";
 import { MOST_COLUMNS, MOST_ROWS, Net, type Synapse } from "./twin-net";
@@ -53,9 +53,13 @@ export function Twin(_: ChapterProps): JSX.Element {
   );
 }
 
+const arrayIn = (film: Film, symbol: string): Arr | null => {
+  const term = film[0]?.terms[symbol];
+  return typeof term === "object" ? term.array : null;
+};
+
 const inputsOf = (film: Film): Arr | null => {
-  const x = film[0]?.terms.x;
-  const array = typeof x === "object" ? (x as NamedArr).array : null;
+  const array = arrayIn(film, "x");
   return array?.shape.length === 4 && array.shape[3] === 1 && array.shape[1] > 1 ? array : null;
 };
 
@@ -106,6 +110,7 @@ function Board({ layer, film, children }: { layer: Layer; film: Film; children: 
           <p class="note">
             Lines: <span class="key plus" /> weight above zero, <span class="key minus" /> below zero, thicker where larger. Bars: values of the units, left of
             the line below zero. <span class="key tick" /> the error that backpropagation brings.
+            {layer.of && ` The page holds the first ${rows} of the ${layer.of[0]} units below; errors and angles are those of this part.`}
             {isPart && ` Drawn are the first ${shownRows} of ${rows} and ${shownColumns} of ${columns} units; all of them are computed.`}
           </p>
         </div>
@@ -143,14 +148,13 @@ function Board({ layer, film, children }: { layer: Layer; film: Film; children: 
 function Example({ film, layer, example, onChoose, names }: { film: Film; layer: Layer; example: number; onChoose: (n: number) => void; names: readonly string[] | null }): JSX.Element {
   const image = inputsOf(film);
   const count = Math.min(layer.examples, 8);
-  const targets = film[0]?.terms.targets;
-  const labels = typeof targets === "object" ? (targets as NamedArr).array : null;
+  const labels = arrayIn(film, "targets");
   const scores = layer.outputs && rowOf(layer.outputs, example, layer.columns);
   const target = names && labels?.shape.length === 1 ? names[labels.values[example]] : null;
   const answer = names && scores ? names[scores.indexOf(Math.max(...scores))] : null;
   return (
     <div class="twin-example">
-      {image && <Heat array={image} symbol="x" name={`example ${example + 1}`} example={example} image caption={false} cell={{ w: Math.max(1, Math.round(56 / image.shape[2])), h: Math.max(1, Math.round(56 / image.shape[2])) }} />}
+      {image && example < image.shape[0] && <Heat array={image} symbol="x" name={`example ${example + 1}`} example={example} image caption={false} cell={{ w: Math.max(1, Math.round(56 / image.shape[2])), h: Math.max(1, Math.round(56 / image.shape[2])) }} />}
       <div>
         {count > 1 && <Choice label="Example" options={Array.from({ length: count }, (_, k) => String(k + 1))} chosen={String(example + 1)} onChoose={(one) => onChoose(Number(one) - 1)} />}
         {target !== null && answer !== null && <p class="note">Example {example + 1} is a {target}; the network says {answer}.</p>}
