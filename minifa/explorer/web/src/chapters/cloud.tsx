@@ -38,7 +38,7 @@ export function Cloud({ W, B, limit, pointed }: CloudProps): JSX.Element {
         <text x={MIDDLE + REACH} y={MIDDLE + 16} text-anchor="end">B = {short(limit)}</text>
         <text x={MIDDLE + 6} y={14}>W = {short(limit)}</text>
       </svg>
-      <figcaption>{every > 1 ? `a dot for every ${every}th weight` : "a dot for every weight"}</figcaption>
+      <figcaption>{every > 1 ? `a dot for every ${every}th weight` : "a dot for every weight shown"}</figcaption>
     </figure>
   );
 }

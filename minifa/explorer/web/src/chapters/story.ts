@@ -30,13 +30,14 @@ export function story(content: Content, { rule, layer, index }: Place): string {
   const moved = updates === 0 ? `${when}, W of ${layer} has its initial values` : `${when}, W of ${layer} has changed by ${change(W.moved)}`;
   const isEnd = run.length < content.at.length && index === run.length - 1;
   const end = isEnd ? " The run ended here, because its loss was no longer finite." : "";
+  if (Object.keys(snapshot.feedback).length === 0) return `${moved}. ${rule.name} has no feedback matrices: no error is carried down through the layers.${end}`;
   if (!rule.paired) return `${moved}. Under ${rule.name} the feedback matrices have no counterpart among the weights, so no angle of W and B is defined.${end}`;
   if (!B) return `${moved}. Under ${rule.name} no error is carried down through this layer, so it has no B.${end}`;
   if (B.array === W.array) return `${moved}. W itself carries the error: B is W, and the angle between them is 0.${end}`;
   const other = B.moved === 0 ? "B has not changed" : `B has changed by ${change(B.moved)}`;
   if (!isPair) return `${moved}; ${other}. B and W have different shapes, so no angle is defined.${end}`;
   if (updates === 0) return `${when}, W and B of ${layer} stand at ${degrees(angle)} to each other. Press play.${end}`;
-  const isCloser = isNumber(angle) && isNumber(start) && angle < start;
+  const isCloser = isNumber(angle) && isNumber(start) && angle < start - 1;
   const turned = isCloser ? `They have turned towards each other: from ${degrees(start)} to ${degrees(angle)}` : `The angle between them is ${degrees(angle)}; it was ${degrees(start)}`;
   const what = isCloser && B.moved === 0 ? turned.replace("They have turned towards each other", "W has turned towards it") : turned;
   return `${moved}; ${other}. ${what}.${end}`;

@@ -180,14 +180,16 @@ function Gauges({ place: { rule, layer, index }, isPair }: { place: Place; isPai
   const snapshot = content.runs[rule.name][index];
   const numbers = snapshot.layers[layer];
   const more = moreOf(numbers);
+  const hasError = content.runs[rule.name].some((one) => isNumber(one.layers[layer].true_angle));
   const gauge = (key: Angle, label: string) => (
     <Gauge label={label} angle={numbers[key]} band={content.chance[rule.name]?.[layer]?.[key]} how={content.chance_how?.[key] ?? HOW[key]} />
   );
   return (
     <div class="gauges">
       {isPair && gauge("weight_angle", `W and B of ${layer}`)}
-      {isOutputLayer(content, layer)
-        ? <p class="note by-definition">{layer} is the output layer: every rule computes its error from the loss itself, so the angle to backpropagation's is 0 by definition. The layers below show the difference.</p>
+      {!hasError ? <p class="note by-definition">Under {rule.name}, {layer} receives no error that could be compared with backpropagation's.</p>
+        : isOutputLayer(content, layer)
+        ? <p class="note by-definition">{layer} is the output layer: its error comes from the loss itself under every rule here, so the angle to backpropagation's is 0 by definition. The layers below show the difference.</p>
         : gauge("true_angle", `the error at ${layer} and backpropagation's`)}
       <dl class="numbers">
         {isPair && <><dt>signs of W and B that agree</dt><dd>{percent(numbers.sign_agreement)}</dd></>}

@@ -7,7 +7,7 @@ import type { Layer } from "./twin-model";
 
 export const MOST_ROWS = 12;
 export const MOST_COLUMNS = 12;
-const GAP = 20; // between units
+const [LEAST_GAP, MOST_GAP, ROOM] = [20, 44, 240]; // between units
 const HEAD = 34;
 
 export type Synapse = readonly [row: number, column: number];
@@ -36,12 +36,13 @@ function placesOf(layer: Layer, width: number) {
   const [rows, columns] = [Math.min(layer.rows, MOST_ROWS), Math.min(layer.columns, MOST_COLUMNS)];
   const zone = clamp(Math.round(width / 6), 44, 130); // of the bars on either side
   const most = Math.max(rows, columns);
-  const at = (k: number, count: number) => HEAD + GAP * (k + 0.5 + (most - count) / 2);
+  const gap = clamp(ROOM / most, LEAST_GAP, MOST_GAP);
+  const at = (k: number, count: number) => HEAD + gap * (k + 0.5 + (most - count) / 2);
   return {
     rows, columns, zone,
     left: zone + 30,
     right: width - zone - 30,
-    height: HEAD + GAP * most + 24,
+    height: HEAD + gap * most + 24,
     leftAt: (i: number) => at(i, rows),
     rightAt: (j: number) => at(j, columns),
   };
@@ -94,7 +95,7 @@ function Units({ places, chosen, names }: { places: Places; chosen: Synapse; nam
   return (
     <g>
       {Array.from({ length: places.rows }, (_, i) => unit(places.left, places.leftAt(i), String(i), i === chosen[0]))}
-      {Array.from({ length: places.columns }, (_, j) => unit(places.right, places.rightAt(j), names ? names[j].slice(0, 2) : String(j), j === chosen[1]))}
+      {Array.from({ length: places.columns }, (_, j) => unit(places.right, places.rightAt(j), names?.every((name) => name.length <= 2) ? names[j] : String(j), j === chosen[1]))}
     </g>
   );
 }

@@ -157,7 +157,7 @@ function Example({ film, layer, example, onChoose, names }: { film: Film; layer:
       {image && example < image.shape[0] && <Heat array={image} symbol="x" name={`example ${example + 1}`} example={example} image caption={false} cell={{ w: Math.max(1, Math.round(56 / image.shape[2])), h: Math.max(1, Math.round(56 / image.shape[2])) }} />}
       <div>
         {count > 1 && <Choice label="Example" options={Array.from({ length: count }, (_, k) => String(k + 1))} chosen={String(example + 1)} onChoose={(one) => onChoose(Number(one) - 1)} />}
-        {target !== null && answer !== null && <p class="note">Example {example + 1} is a {target}; the network says {answer}.</p>}
+        {target !== null && answer !== null && <p class="note">Example {example + 1}: class {target}; the network says {answer}.</p>}
       </div>
     </div>
   );
