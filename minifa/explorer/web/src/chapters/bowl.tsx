@@ -147,10 +147,8 @@ function Picture({ width, degrees, path, onTurn, onRelease }: { width: number; d
       <Arrow from={spot(START)} to={spot(tip(0))} name="steepest" />
       {path.length > 1 && <path class="steps" d={`M${path.map(spot).join("L")}`} />}
       {path.slice(1).map((at) => <circle class="stop" cx={x(at[0])} cy={y(at[1])} r={3.4} />)}
-      <g role="slider" tabindex={0} aria-label="Direction of the step, degrees from the steepest descent" aria-valuemin={-180} aria-valuemax={180} aria-valuenow={degrees} aria-valuetext={`${degrees} degrees`} onKeyDown={keys}>
-        <Arrow from={spot(START)} to={spot(tip(degrees))} name="own" />
-        <circle class="grip" cx={x(tip(degrees, ARROW + 0.12)[0])} cy={y(tip(degrees, ARROW + 0.12)[1])} r={13} />
-      </g>
+      <Arrow from={spot(START)} to={spot(tip(degrees))} name="own" />
+      <circle class="grip" cx={x(tip(degrees, ARROW + 0.12)[0])} cy={y(tip(degrees, ARROW + 0.12)[1])} r={13} role="slider" tabindex={0} aria-label="Direction of the step, degrees from the steepest descent" aria-valuemin={-180} aria-valuemax={180} aria-valuenow={degrees} aria-valuetext={`${degrees} degrees`} onKeyDown={keys} />
       <circle class="ball" cx={x(path.at(-1)![0])} cy={y(path.at(-1)![1])} r={6.5} />
     </svg>
   );

@@ -192,10 +192,8 @@ function Plane({ width, start, b, field, paths, time, onMove }: PlaneProps): JSX
       {[-1, 0, 1, 2].map((value) => <text x={25} y={y(value) + 4} text-anchor="end">{minus(String(value))}</text>)}
       <text class="name" x={x(1.5)} y={height - 10} text-anchor="middle">w₁</text>
       <text class="name" x={25} y={y(1.5) + 4} text-anchor="end">w₂</text>
-      <g role="slider" tabindex={0} aria-label="Start: w1 across, w2 up; the arrow keys move it" aria-valuemin={LOW} aria-valuemax={TOP} aria-valuenow={start[1]} aria-valuetext={of(start)} onKeyDown={keys}>
-        <circle class="grip" cx={sx} cy={sy} r={13} />
-        <circle class="start" cx={sx} cy={sy} r={5} />
-      </g>
+      <circle class="start" cx={sx} cy={sy} r={5} />
+      <circle class="grip" cx={sx} cy={sy} r={13} role="slider" tabindex={0} aria-label="Start: w1 across, w2 up; the arrow keys move it" aria-valuemin={LOW} aria-valuemax={TOP} aria-valuenow={start[1]} aria-valuetext={of(start)} onKeyDown={keys} />
     </svg>
   );
 }
