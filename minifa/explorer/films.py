@@ -25,6 +25,7 @@ import numpy
 
 from .. import rules
 from ..chance import DRAWS, Band, unrelated_entries, weight_band
+from ..rules.base import Rule
 from ..tracing.recorder import ERRORS, W_AND_B, Moment, Trace
 from . import mathml
 from .arrays import ArrayTable, Json, number
@@ -123,8 +124,9 @@ def _best_name(moment: Moment, symbol: str, names: Sequence[str]) -> str:
     return max(names, key=fit, default="")
 
 
-def describe_rule(name: str) -> Json:
-    """Name, texts and equation of a rule, given by its name with its options. Raises ValueError for an unknown one."""
-    rule = rules.make(name)
+def describe_rule(name: str, rule: Rule | None = None) -> Json:
+    """Name, texts and equation of a rule; without one, of the registered rule of this name, with its options. Raises
+    ValueError for an unknown name."""
+    rule = rules.make(name) if rule is None else rule
     texts = {key: getattr(rule, key) for key in ("title", "equation", "paper", "needs")}
     return {"name": name, **texts, "mathml": mathml.lines(rule.equation), "paired": rule.B_corresponds_to_W}

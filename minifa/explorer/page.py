@@ -20,7 +20,6 @@ from ..environment import __version__
 from ..experiments import Experiment
 from ..experiments.experiment import AN_EXPERIMENT, describe_options
 from ..storage.atomic import expanded, write_atomic
-from ..tracing.recorder import Trace
 from ..tracing.stepper import Replay
 from ..validation import check_int, check_list, check_str, check_type
 from . import excerpts
@@ -75,7 +74,7 @@ def explore(
     }
     content = {
         "version": __version__,
-        "facts": _describe_step(experiment, data, traces[0], updates),
+        "facts": describe_step(experiment, data, traces[0][0].terms["x"].shape, updates, rule_names[0]),
         "classes": list(data.classes),
         "rules": [describe_rule(name) for name in rule_names],
         "layers": [{"name": name, "kind": kind, "shape": shape} for name, kind, shape in traces[0].net_layers],
@@ -89,7 +88,7 @@ def explore(
         content["live"] = live
     content["mathml"] = _collect_mathml(content)
     content["arrays"] = table.packed()
-    page = _fill_template(content)
+    page = fill_template(content)
     check_size(len(page))
     return page
 
@@ -138,20 +137,20 @@ def _claim(wanted: Path) -> Path:
             candidate = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
 
 
-def _describe_step(experiment: Experiment, data: Dataset, trace: Trace, updates: int) -> list[str]:
-    x = trace[0].terms["x"]
+def describe_step(experiment: Experiment, data: Dataset, shape: tuple[int, ...], updates: int, rule: str) -> list[str]:
+    """The facts of a step, one phrase each; ``shape`` is that of the batch, ``rule`` made the updates before it."""
     optimizer = f"{experiment.optimizer}, learning rate {experiment.rate():g}"
     return [
-        f"{data.name}, {'x'.join(map(str, x.shape[1:]))} per example",
+        f"{data.name}, {'x'.join(map(str, shape[1:]))} per example",
         f"model {experiment.model} {describe_options(experiment.model_options)}".rstrip(),
-        f"batch of {len(x)}",
+        f"batch of {shape[0]}",
         optimizer,
         f"seed {experiment.seed}",
-        f"the step after {updates} updates under {trace.rule}" if updates else "the first step",
+        f"the step after {updates} updates under {rule}" if updates else "the first step",
     ]
 
 
-def _fill_template(content: Json) -> str:
+def fill_template(content: Json) -> str:
     """Insert the script and the content into the template. "<" in the content is escaped, because names are arbitrary
     text; the script is ASCII without "</script"."""
     folder = importlib.resources.files("minifa").joinpath("explorer")

@@ -5,6 +5,7 @@ import { render } from "preact";
 import { Page } from "./app";
 import { bakedSource } from "./baked";
 import { decodeContent } from "./content";
+import { Engine, serveSource } from "./serve";
 import css from "./style.css";
 import type { Content, Source } from "./types";
 
@@ -25,14 +26,21 @@ export function mount(place: Element, content: Content, source: Source, live: So
   render(<Page content={content} source={source} live={live} only={only} />, place);
 }
 
-function start(): void {
+async function start(): Promise<void> {
   const data = document.getElementById("data");
   const place = document.getElementById("page");
   if (!data || !place) return; // loaded by a notebook
   addStyle(document.head);
-  const content = decodeContent(JSON.parse(data.textContent ?? ""));
+  const written = JSON.parse(data.textContent ?? "");
+  const engine = written.source === "serve" ? new Engine() : null;
+  const content = decodeContent(engine ? await engine.describe() : written);
   document.title = `${content.facts[0].split(",")[0]} · minifa explorer`;
-  mount(place, content, bakedSource(content), "The engine in the page is not built yet.", onlyChapters());
+  mount(place, content, engine ? serveSource(engine, content) : bakedSource(content), "The engine in the page is not built yet.", onlyChapters());
 }
 
-start();
+export { decodeContent, Engine, serveSource }; // for the tests, which let them talk to minifa's server
+
+start().catch((error: unknown) => {
+  const place = document.getElementById("page");
+  if (place) place.textContent = error instanceof Error ? error.message : String(error);
+});
