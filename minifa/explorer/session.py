@@ -24,7 +24,7 @@ Whatever is left out has the session's own value.
 
 from __future__ import annotations
 
-__all__ = ["Session", "Stopped"]
+__all__: list[str] = []
 
 import threading
 import traceback
