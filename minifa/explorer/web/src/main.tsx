@@ -6,6 +6,7 @@ import { Page } from "./app";
 import { bakedSource } from "./baked";
 import { decodeContent } from "./content";
 import { Engine, serveSource } from "./serve";
+import { liveOf } from "./live_source";
 import css from "./style.css";
 import type { Content, Source } from "./types";
 
@@ -35,10 +36,15 @@ async function start(): Promise<void> {
   const engine = written.source === "serve" ? new Engine() : null;
   const content = decodeContent(engine ? await engine.describe() : written);
   document.title = `${content.facts[0].split(",")[0]} · minifa explorer`;
-  mount(place, content, engine ? serveSource(engine, content) : bakedSource(content), "The engine in the page is not built yet.", onlyChapters());
+  mount(place, content, engine ? serveSource(engine, content) : bakedSource(content), liveOf(content), onlyChapters());
 }
 
-export { decodeContent, Engine, serveSource }; // for the tests, which let them talk to minifa's server
+// For the tests, which compare the engine in the page with minifa and let the page talk to minifa's server:
+export { imageOf } from "./digit_pad";
+export { Net } from "./live";
+export { pythonFor } from "./script";
+export { paramsOf, readSettings, writeSettings } from "./settings";
+export { decodeContent, Engine, liveOf, serveSource };
 
 start().catch((error: unknown) => {
   const place = document.getElementById("page");
