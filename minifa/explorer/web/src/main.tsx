@@ -5,8 +5,8 @@ import { render } from "preact";
 import { Page } from "./app";
 import { bakedSource } from "./baked";
 import { decodeContent } from "./content";
-import { Engine, serveSource } from "./serve";
 import { liveOf } from "./live_source";
+import { Engine, serveSource } from "./serve";
 import css from "./style.css";
 import type { Content, Source } from "./types";
 
@@ -47,6 +47,6 @@ export { paramsOf, readSettings, writeSettings } from "./settings";
 export { decodeContent, Engine, liveOf, serveSource };
 
 start().catch((error: unknown) => {
-  const place = document.getElementById("page");
-  if (place) place.textContent = error instanceof Error ? error.message : String(error);
+  const message = error instanceof Error ? error.message : String(error);
+  render(<main class="mf"><p class="wide story" role="alert">{message}</p></main>, document.getElementById("page")!);
 });

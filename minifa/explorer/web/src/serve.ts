@@ -113,7 +113,11 @@ export function serveSource(engine: Engine, content: Content): Source {
   return {
     kind: "serve",
     async film({ rule, updates }: FilmParams): Promise<Film> {
-      for await (const { film, arrays } of engine.ask("film", { rule, updates })) return decodeFilm(film!, tableOf(arrays!));
+      for await (const message of engine.ask("film", { rule, updates })) {
+        const film = decodeFilm(message.film!, tableOf(message.arrays!));
+        if (updates === undefined) content.films[rule] = film; // of the page's own step: the gauges of other rules show it
+        return film;
+      }
       throw new Error(GONE);
     },
     async *run(params: RunParams, signal?: AbortSignal): AsyncGenerator<Snapshot> {
