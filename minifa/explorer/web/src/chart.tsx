@@ -74,8 +74,8 @@ export function tick(value: number): string {
   return minus(String(Number(value.toPrecision(3))));
 }
 
-function scaleOf(values: number[], from: number | undefined, to: number | undefined, bottom: number, top: number) {
-  const [low = 0, high = 1] = extent(values);
+function scaleOf(values: number[], { from, to, band }: ChartProps, bottom: number, top: number) {
+  const [low = 0, high = 1] = extent(band ? [...values, ...band] : values);
   const positive = values.filter((value) => value > 0);
   const wide = to === undefined && positive.length === values.length && high / Math.min(...positive) > RATIO;
   if (wide) return { y: scaleLog([low, high], [bottom, top]).nice(), log: true };
@@ -104,7 +104,7 @@ export function Chart(props: ChartProps): JSX.Element {
   const longest = Math.max(2, ...[...named.map((k) => drawn[k].name), ...bandName].map((name) => Math.min(name.length, 20)));
   const gap = 14;
   const height = Math.max(props.height ?? 190, (named.length + bandName.length) * gap + 44);
-  const { y, log } = scaleOf(values.length ? values : [0, 1], props.from, props.to, height - 38, 12);
+  const { y, log } = scaleOf(values.length ? values : [0, 1], props, height - 38, 12);
   const ticks = log ? y.ticks(4).filter((value) => Math.abs(Math.log10(value) % 1) < 1e-9) : y.ticks(4);
   const rows = ticks.length > 1 ? ticks : y.ticks(3);
   const texts = rows.map((value) => tick(value) + (props.unit ?? ""));
@@ -171,17 +171,20 @@ export function Chart(props: ChartProps): JSX.Element {
   );
 }
 
+/** Whether the reader asked for less motion. */
+export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
 /** Calls back on every frame with the milliseconds since the last one, while `on`. With reduced motion, about 4 times a second. */
 export function useFrames(on: boolean, step: (elapsed: number) => void): void {
   const latest = useRef(step);
   latest.current = step;
   useEffect(() => {
     if (!on) return undefined;
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const calm = isCalm();
     let [frame, before] = [0, performance.now()];
     const tick = (now: number) => {
       if (!calm || now - before > 250) {
-        latest.current(Math.min(now - before, 500));
+        latest.current(clamp(now - before, 0, 500)); // a first frame may have begun before `before`
         before = now;
       }
       frame = requestAnimationFrame(tick);
