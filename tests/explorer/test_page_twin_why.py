@@ -233,8 +233,10 @@ def test_eleven_rules_are_named_and_told_apart_in_every_chart(window, pages):
     window.open(f"{pages('rules')}#training/dfa/linear2/100")
     window.settle()
     charts = window.run(
-        """return [...document.querySelectorAll(".charts .chart")].map((chart) => [...chart.querySelectorAll("g:has(> .curve)")]
-        .map((one) => [one.querySelector("text").textContent, one.querySelector(".curve").getAttribute("stroke-dasharray"),
+        """return [...document.querySelectorAll(".charts .chart")].map((chart) =>
+        [...chart.querySelectorAll("g:has(> .curve)")]
+        .map((one) => [one.querySelector("text").textContent,
+                       one.querySelector(".curve").getAttribute("stroke-dasharray"),
                        one.querySelector(".marker").getAttribute("d"), one.style.getPropertyValue("--curve")]))"""
     )
     assert [len(one) for one in charts][2:] == [11, 11]  # accuracy and loss
