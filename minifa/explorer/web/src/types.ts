@@ -13,7 +13,14 @@ export interface Arr {
 export type Band = readonly [low: number, high: number];
 
 /** A number, or text for one that JSON does not have ("nan", "inf"), or an array with the name that the step gives it. */
-export interface NamedArr { array: Arr; name: string; partial?: boolean }
+export interface NamedArr {
+  array: Arr;
+  name: string;
+  /** The shape of the whole array, of which the page has only the first rows and columns, or examples. */
+  of?: number[];
+  /** Whether the equation needs more of it than the page has, so that it cannot be worked out here. */
+  partial?: boolean;
+}
 export type Term = number | string | NamedArr;
 
 export interface Moment {
@@ -29,13 +36,15 @@ export interface Moment {
   mathml?: string[];
   terms: Record<string, Term>;
   new: Record<string, Arr>;
+  /** The shapes of new arrays of which the page has only a part. */
+  cut?: Record<string, number[]>;
   angles: Record<string, number | null>;
   chance: Record<string, Band>;
   chance_how?: Record<string, string>;
 }
 export type Film = Moment[];
 
-export interface Matrix { array: Arr; /** Relative change since the start. */ moved: number | string | null }
+export interface Matrix { array: Arr; /** Relative change since the start. */ moved: number | string | null; /** As in NamedArr. */ of?: number[] }
 
 export interface LayerSnapshot {
   W: Matrix;
@@ -72,6 +81,8 @@ export interface Content {
   chance_how?: Record<string, string>;
   /** The start of networks that the page may train itself; see live.ts. */
   live?: unknown;
+  /** All arrays of the page, for the references in `live`. */
+  table?: Arr[];
   /** Precomputed runs by depth, rule, convolution and batch norm; see chapters/fails.tsx. */
   grid?: unknown;
 }
@@ -97,8 +108,9 @@ export type SourceKind = "baked" | "live" | "serve" | "widget";
 export interface Source {
   readonly kind: SourceKind;
   film(params: FilmParams): Promise<Film>;
-  /** Snapshots as they come. The iteration may be left early, which stops the run. Errors are sentences for the reader. */
-  run(params: RunParams): AsyncIterable<Snapshot>;
+  /** Snapshots as they come. The iteration may be left early, which stops the run, also between two snapshots by the
+      signal. Errors are sentences for the reader. */
+  run(params: RunParams, signal?: AbortSignal): AsyncIterable<Snapshot>;
   /** true, or the reason, as a sentence, why this run is not possible here. */
   can(params: RunParams): true | string;
 }
