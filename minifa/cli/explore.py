@@ -7,7 +7,7 @@ __all__: list[str] = []
 import argparse
 from pathlib import Path
 
-from .. import experiments
+from .. import experiments, rules
 from ..console import bar
 from ..experiments import Experiment
 from ..storage.atomic import stem
@@ -20,7 +20,6 @@ from .options import (
     from_zero,
     make_experiment,
     possible_rules,
-    split_rules,
 )
 
 BASE = Experiment(
@@ -53,7 +52,7 @@ def describe(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ..explorer import page
 
-    names = split_rules(options.rules)
+    names = rules.split(options.rules)
     experiment = make_experiment(options, names[0], BASE)
     dataset = experiments.load_data(experiment)
     names = possible_rules(experiment, names, dataset, leave_out=options.rules == "all")
