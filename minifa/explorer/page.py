@@ -26,7 +26,7 @@ from .arrays import ArrayTable, Json, check_size
 from .films import describe_rule, film
 from .runs import chance_of_run, run, snapshot_updates
 
-SLOT = "__DATA__"  # placeholder in the template
+DATA, SCRIPT = "__DATA__", "__SCRIPT__"  # placeholders in the template
 
 
 def explore(
@@ -133,7 +133,12 @@ def _describe_step(experiment: Experiment, data: Dataset, trace: Trace, updates:
 
 
 def _fill_template(content: Json) -> str:
-    """Insert the content into the template's JSON script element. "<" is escaped, because names are arbitrary text."""
-    template = importlib.resources.files("minifa").joinpath("explorer/page.html").read_text(encoding="utf-8")
-    before, _, after = template.partition(SLOT)
-    return before + json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c") + after
+    """Insert the script and the content into the template. "<" in the content is escaped, because names are arbitrary
+    text; the script is ASCII without "</script"."""
+    folder = importlib.resources.files("minifa").joinpath("explorer")
+    template = folder.joinpath("page.html").read_text(encoding="utf-8")
+    script = folder.joinpath("bundle/explorer.js").read_text(encoding="ascii")
+    data = json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    before, _, rest = template.partition(DATA)
+    between, _, after = rest.partition(SCRIPT)
+    return before + data + between + script + after

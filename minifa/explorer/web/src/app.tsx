@@ -1,0 +1,164 @@
+// The page: one chapter at a time, its address after "#", and what all chapters share.
+
+import type { JSX } from "preact";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { readAddress } from "./address";
+import { Fails } from "./chapters/fails";
+import { Hero } from "./chapters/hero";
+import { Playground } from "./chapters/playground";
+import { Step } from "./chapters/step";
+import { Twin } from "./chapters/twin";
+import { Why } from "./chapters/why";
+import type { Theme } from "./colours";
+import { type App as Shared, AppContext } from "./context";
+import { IconButton } from "./controls";
+import { ArrayTable, rangeOf } from "./heat";
+import { times } from "./numbers";
+import type { Arr, Content, Source } from "./types";
+
+export interface ChapterProps {
+  /** The parts of the address after the chapter's own, decoded. */
+  parts: string[];
+}
+
+interface Chapter { title: string; short: string; View: (props: ChapterProps) => JSX.Element; needs?: (content: Content) => boolean }
+
+const hasRuns = (content: Content) => Object.keys(content.runs).length > 0;
+
+export const ALL: Chapter[] = [
+  { title: "Learning through the wrong weights", short: "Two networks", View: Hero },
+  { title: "Every weight needs a twin", short: "The twin", View: Twin },
+  { title: "One step, number by number", short: "One step", View: Step },
+  { title: "Why it works", short: "Why", View: Why, needs: hasRuns },
+  { title: "Where it fails", short: "Where it fails", View: Fails, needs: (content) => Boolean(content.grid) },
+  { title: "Playground", short: "Playground", View: Playground },
+];
+
+export interface PageProps {
+  content: Content;
+  source: Source;
+  live: Source | string;
+  /** Only these chapters (embedded page, notebook). */
+  only?: number[];
+  /** Addresses are kept in the component, not in the browser's address (notebook). */
+  inside?: boolean;
+}
+
+function useAddress(inside: boolean, start: string): [string, (address: string, replace?: boolean) => void] {
+  const [address, setAddress] = useState(inside ? start : location.hash.slice(1) || start);
+  useEffect(() => {
+    if (inside) return undefined;
+    const follow = () => setAddress(location.hash.slice(1));
+    addEventListener("hashchange", follow);
+    addEventListener("popstate", follow);
+    return () => {
+      removeEventListener("hashchange", follow);
+      removeEventListener("popstate", follow);
+    };
+  }, [inside]);
+  const go = useCallback((to: string, replace = false) => {
+    if (!inside && `#${to}` !== location.hash) history[replace ? "replaceState" : "pushState"](null, "", `#${to}`);
+    setAddress(to);
+  }, [inside]);
+  return [address, go];
+}
+
+function useTheme(): [Theme, string | undefined, () => void] {
+  const query = matchMedia("(prefers-color-scheme: dark)");
+  const [wished, setWished] = useState<Theme | undefined>(undefined);
+  const [system, setSystem] = useState<Theme>(query.matches ? "dark" : "light");
+  useEffect(() => {
+    const follow = () => setSystem(query.matches ? "dark" : "light");
+    query.addEventListener("change", follow);
+    return () => query.removeEventListener("change", follow);
+  }, []);
+  const theme = wished ?? system;
+  return [theme, wished, () => setWished(theme === "dark" ? "light" : "dark")];
+}
+
+const QUIET_MS = 500; // so that playing does not read out every moment
+
+export function Page({ content, source, live, only, inside = false }: PageProps): JSX.Element {
+  const shown = ALL.map((_, k) => k).filter((k) => (only ? only.includes(k) : true) && (ALL[k].needs?.(content) ?? true));
+  const [address, go] = useAddress(inside, `chapter-${shown[0]}`);
+  const [theme, wished, switchTheme] = useTheme();
+  const [said, setSaid] = useState("");
+  const [table, setTable] = useState<{ array: Arr; name: string; symbol: string } | null>(null);
+  const timer = useRef(0);
+  const dialog = useRef<HTMLDialogElement>(null);
+  const heading = useRef<HTMLHeadingElement>(null);
+  const { chapter: wanted, parts } = readAddress(address);
+  const chapter = shown.includes(wanted) ? wanted : shown[0];
+  const before = useRef(chapter);
+
+  const say = useCallback((text: string) => {
+    clearTimeout(timer.current);
+    timer.current = window.setTimeout(() => setSaid(text), QUIET_MS);
+  }, []);
+  const shared: Shared = useMemo(
+    () => ({ content, source, live, theme, say, showTable: setTable, go, address }),
+    [content, source, live, theme, say, go, address]);
+
+  useEffect(() => {
+    if (table) dialog.current?.showModal();
+  }, [table]);
+  useEffect(() => {
+    if (before.current !== chapter && !inside) {
+      heading.current?.focus({ preventScroll: true });
+      scrollTo({ top: 0 });
+    }
+    before.current = chapter;
+  }, [chapter]);
+
+  const { title, View } = ALL[chapter];
+  const place = shown.indexOf(chapter);
+  const next = shown[place + 1];
+  return (
+    <AppContext.Provider value={shared}>
+      <div class="mf" data-theme={wished}>
+        <header>
+          <div class="wide head">
+            <p class="brand">minifa explorer</p>
+            {shown.length > 1 && (
+              <nav aria-label="Chapters">
+                {shown.map((k) => (
+                  <a href={`#chapter-${k}`} key={k} aria-current={k === chapter ? "page" : undefined} onClick={(event) => {
+                    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+                    event.preventDefault();
+                    go(`chapter-${k}`);
+                  }}>
+                    {ALL[k].short}
+                  </a>
+                ))}
+              </nav>
+            )}
+            <button class="theme" onClick={switchTheme} aria-label="Switch between light and dark mode" title="Light or dark mode">
+              <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true"><circle cx="10" cy="10" r="7.5" fill="none" stroke="currentColor" stroke-width="1.6" /><path d="M10 2.5a7.5 7.5 0 0 1 0 15z" fill="currentColor" /></svg>
+            </button>
+          </div>
+        </header>
+        <main class="wide" id={`chapter-${chapter}-main`}>
+          <h1 ref={heading} tabIndex={-1}>{title}</h1>
+          <View parts={parts} key={chapter} />
+          {next !== undefined && (
+            <p class="onward"><a href={`#chapter-${next}`} onClick={(event) => { event.preventDefault(); go(`chapter-${next}`); }}>Next: {ALL[next].title}</a></p>
+          )}
+        </main>
+        <footer class="wide"><p class="facts">{content.facts.join(" · ")} · minifa {content.version}</p></footer>
+        <p class="hush" role="status">{said}</p>
+        <dialog ref={dialog} aria-label={table ? `${table.name} as a table` : "Table"} onClose={() => setTable(null)}>
+          {table && (
+            <>
+              <div class="bar">
+                <h2>{table.name} <span class="soft">{times(table.array.shape)}</span></h2>
+                <IconButton icon="close" label="Close" onClick={() => dialog.current?.close()} />
+              </div>
+              <p class="soft">from {rangeOf(table.array)}</p>
+              <ArrayTable array={table.array} />
+            </>
+          )}
+        </dialog>
+      </div>
+    </AppContext.Provider>
+  );
+}

@@ -1,0 +1,178 @@
+// Curves over updates, epochs or anything else. Nothing is cut off: an axis whose values differ by more than a factor of 50
+// is logarithmic, and says so. Every curve has a colour, a dash, markers and its name at its end.
+
+import { extent } from "d3-array";
+import { type ScaleContinuousNumeric, scaleLinear, scaleLog, scaleSymlog } from "d3-scale";
+import { type SymbolType, line, symbol, symbolCircle, symbolCross, symbolDiamond, symbolPlus, symbolSquare, symbolStar, symbolTriangle, symbolWye } from "d3-shape";
+import type { JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { LineStyle } from "./colours";
+import { clamp, isNumber, minus } from "./numbers";
+import type { Band } from "./types";
+
+export interface Series {
+  name: string;
+  /** x and y; undefined or not finite values are left out. */
+  points: readonly (readonly [x: number, y: number | null | undefined])[];
+  style: LineStyle;
+  /** Drawn thicker and on top. */
+  chosen?: boolean;
+}
+
+export interface ChartProps {
+  title: string;
+  series: Series[];
+  xLabel: string;
+  /** Updates: 0, 1, 10, 100 at equal distances. */
+  xLog?: boolean;
+  unit?: string;
+  /** The least range of the vertical axis. */
+  from?: number;
+  to?: number;
+  band?: Band | null;
+  bandLabel?: string;
+  /** A dashed line with its label. */
+  guide?: { at: number; label: string } | null;
+  /** x of the vertical line; `onCursor` is called with the x that the reader chose by mouse or keyboard. */
+  cursor?: number | null;
+  onCursor?: (x: number) => void;
+  height?: number;
+  /** Fixed width; default: the width of the place. */
+  width?: number;
+}
+
+const SHAPES: Record<LineStyle["marker"], SymbolType> = {
+  circle: symbolCircle, square: symbolSquare, triangle: symbolTriangle, diamond: symbolDiamond,
+  cross: symbolCross, plus: symbolPlus, star: symbolStar, wye: symbolWye,
+};
+const RATIO = 50;
+
+/** The width of the place in pixels, also after it changed. */
+export function useWidth(start = 320): [(place: HTMLElement | null) => void, number] {
+  const [width, setWidth] = useState(start);
+  const observer = useRef<ResizeObserver | null>(null);
+  const set = useRef((place: HTMLElement | null) => {
+    observer.current?.disconnect();
+    if (!place) return;
+    observer.current = new ResizeObserver(() => setWidth(Math.floor(place.clientWidth)));
+    observer.current.observe(place);
+  });
+  return [set.current, width];
+}
+
+/** "650 M", "1.2 k", "0.5": short enough for an axis. */
+export function tick(value: number): string {
+  const size = Math.abs(value);
+  if (size >= 1e12 || (size > 0 && size < 1e-3)) return minus(value.toExponential(0));
+  for (const [unit, letter] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]] as const)
+    if (size >= unit) return minus(`${Number((value / unit).toPrecision(3))} ${letter}`);
+  return minus(String(Number(value.toPrecision(3))));
+}
+
+function scaleOf(values: number[], from: number | undefined, to: number | undefined, bottom: number, top: number) {
+  const [low = 0, high = 1] = extent(values);
+  const positive = values.filter((value) => value > 0);
+  const wide = to === undefined && positive.length === values.length && high / Math.min(...positive) > RATIO;
+  if (wide) return { y: scaleLog([low, high], [bottom, top]).nice(), log: true };
+  const least = Math.min(from ?? 0, low);
+  const most = Math.max(to ?? high, high);
+  return { y: scaleLinear([least, most > least ? most : least + 1], [bottom, top]).nice(4), log: false };
+}
+
+/** Heights for names at the ends of curves, moved apart so that they do not overlap. */
+function spread(wanted: number[], top: number, bottom: number, gap: number): number[] {
+  const order = [...wanted.keys()].sort((a, b) => wanted[a] - wanted[b]);
+  const found = [...wanted];
+  order.forEach((k, i) => (found[k] = Math.max(found[k], i ? found[order[i - 1]] + gap : top)));
+  for (let i = order.length - 1, floor = bottom; i >= 0; i--, floor -= gap) found[order[i]] = Math.min(found[order[i]], floor);
+  return found;
+}
+
+export function Chart(props: ChartProps): JSX.Element {
+  const [place, measured] = useWidth();
+  const width = props.width ?? measured;
+  const shown = props.series.map((one) => ({ ...one, points: one.points.filter((p): p is readonly [number, number] => isNumber(p[1])) }));
+  const drawn = shown.filter((one) => one.points.length);
+  const values = drawn.flatMap((one) => one.points.map(([, y]) => y));
+  const longest = Math.max(2, ...drawn.map((one) => Math.min(one.name.length, 20)));
+  const gap = 14;
+  const height = Math.max(props.height ?? 190, drawn.length * gap + 44);
+  const { y, log } = scaleOf(values.length ? values : [0, 1], props.from, props.to, height - 38, 12);
+  const ticks = log ? y.ticks(4).filter((value) => Math.abs(Math.log10(value) % 1) < 1e-9) : y.ticks(4);
+  const rows = ticks.length > 1 ? ticks : y.ticks(3);
+  const texts = rows.map((value) => tick(value) + (props.unit ?? ""));
+  const left = 12 + 7 * Math.max(...texts.map((text) => text.length));
+  const right = Math.max(left + 40, width - 22 - 6.8 * longest);
+  const xs = drawn.flatMap((one) => one.points.map(([x]) => x));
+  const [first = 0, last = 1] = extent(xs);
+  const x: ScaleContinuousNumeric<number, number> = (props.xLog ? scaleSymlog().constant(1) : scaleLinear())
+    .domain([first, last > first ? last : first + 1]).range([left, right]);
+  const columns = props.xLog ? [0, 1, 10, 100, 1000, 1e4, 1e5].filter((one) => one <= last && one >= first) : x.ticks(clamp(Math.floor((right - left) / 60), 2, 8));
+  const ends = drawn.map((one) => y(one.points.at(-1)![1]));
+  const heights = spread(ends, 12, height - 42, gap);
+  const path = line<readonly [number, number]>().x(([at]) => x(at)).y(([, value]) => y(value));
+  const order = [...drawn.keys()].sort((a, b) => Number(drawn[a].chosen ?? false) - Number(drawn[b].chosen ?? false));
+  const words = drawn.map(({ name, points }) => `${name}: from ${tick(points[0][1])} to ${tick(points.at(-1)![1])}`);
+
+  const all = [...new Set(xs)].sort((a, b) => a - b);
+  const choose = (event: MouseEvent) => {
+    const box = (event.currentTarget as Element).getBoundingClientRect();
+    const at = ((event.clientX - box.left) * width) / box.width;
+    props.onCursor?.(all.reduce((best, one) => (Math.abs(x(one) - at) < Math.abs(x(best) - at) ? one : best), all[0]));
+  };
+  return (
+    <figure class="chart" ref={props.width ? undefined : place}>
+      <figcaption class="title">{props.title}{log ? " (logarithmic axis)" : ""}</figcaption>
+      {drawn.length === 0 ? <p class="missing nothing"><span>not defined here</span></p> : (
+        <svg width={width} height={height} viewBox={`0 0 ${width} ${height}`} role="img" aria-label={`${props.title}. ${words.join("; ")}`} onClick={props.onCursor && choose} style={props.onCursor ? "cursor:pointer" : undefined}>
+          {rows.map((value, k) => (
+            <g>
+              <line class="grid" x1={left} x2={right} y1={y(value)} y2={y(value)} />
+              <text x={left - 6} y={y(value) + 4} text-anchor="end">{texts[k]}</text>
+            </g>
+          ))}
+          {columns.map((value) => <text x={x(value)} y={height - 20} text-anchor="middle">{tick(value)}</text>)}
+          <text x={(left + right) / 2} y={height - 4} text-anchor="middle" class="axis-name">{props.xLabel}</text>
+          {props.band && <rect class="band" x={left} width={right - left} y={y(props.band[1])} height={Math.max(1, y(props.band[0]) - y(props.band[1]))} />}
+          {props.guide && <line class="guide" x1={left} x2={right} y1={y(props.guide.at)} y2={y(props.guide.at)} />}
+          {props.guide && <text class="guide" x={left + 4} y={y(props.guide.at) - 5}>{props.guide.label}</text>}
+          {order.map((k) => {
+            const { name, points, style, chosen } = drawn[k];
+            const mark = symbol(SHAPES[style.marker], chosen ? 60 : 40)();
+            const every = Math.max(1, Math.ceil(points.length / 5));
+            const marked = points.filter((_, i) => i === points.length - 1 || i % every === 0);
+            return (
+              <g class={chosen ? "this" : undefined} style={`--curve:${style.colour}`} key={name}>
+                <path class="curve" d={path(points)!} stroke-dasharray={style.dash || undefined} />
+                {marked.map(([at, value]) => <path class="marker" d={mark ?? ""} transform={`translate(${x(at)} ${y(value)})`} />)}
+                {Math.abs(heights[k] - ends[k]) > 3 && <path class="leader" d={`M${x(points.at(-1)![0]) + 5} ${ends[k]}L${right + 8} ${heights[k]}`} />}
+                <text class="end" x={right + 12} y={heights[k] + 4}>{name.length > 20 ? `${name.slice(0, 19)}…` : name}</text>
+              </g>
+            );
+          })}
+          {isNumber(props.cursor) && <line class="cursor" x1={x(props.cursor)} x2={x(props.cursor)} y1={8} y2={height - 36} />}
+        </svg>
+      )}
+    </figure>
+  );
+}
+
+/** Calls back on every frame with the milliseconds since the last one, while `on`. With reduced motion, about 4 times a second. */
+export function useFrames(on: boolean, step: (elapsed: number) => void): void {
+  const latest = useRef(step);
+  latest.current = step;
+  useEffect(() => {
+    if (!on) return undefined;
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    let [frame, before] = [0, performance.now()];
+    const tick = (now: number) => {
+      if (!calm || now - before > 250) {
+        latest.current(Math.min(now - before, 500));
+        before = now;
+      }
+      frame = requestAnimationFrame(tick);
+    };
+    frame = requestAnimationFrame(tick);
+    return () => cancelAnimationFrame(frame);
+  }, [on]);
+}

@@ -1,0 +1,54 @@
+// A protractor: 0 degrees is the same direction, 180 the opposite one; the band of angles that chance gives is shaded.
+
+import type { JSX } from "preact";
+import { beside, clamp, degrees, isNumber } from "./numbers";
+import type { Band } from "./types";
+
+export interface GaugeProps {
+  label: string;
+  angle: number | null;
+  band?: Band | null;
+  /** Where the band comes from: "from the number of entries", "from 40 other draws of B". */
+  how?: string;
+  /** The same angle under other rules. */
+  others?: [name: string, angle: number][];
+  /** Without the words below, for small places. */
+  bare?: boolean;
+}
+
+export function Gauge({ label, angle, band, how, others = [], bare = false }: GaugeProps): JSX.Element {
+  const [x, y, radius] = [88, 88, 62];
+  const at = (degree: number, r = radius) =>
+    [x + r * Math.cos((degree * Math.PI) / 180), y - r * Math.sin((degree * Math.PI) / 180)].map((one) => one.toFixed(2)).join(" ");
+  const arc = (from: number, to: number) => `M${at(from)}A${radius} ${radius} 0 0 0 ${at(to)}`;
+  const isKnown = isNumber(angle);
+  const words = beside(angle, band);
+  const elsewhere = others.length < 6 ? others.map(([name, degree]) => `${name} ${degrees(degree)}`).join(", ") : "";
+  return (
+    <figure class="gauge">
+      <svg viewBox="0 0 176 122" role="img" aria-label={`Angle of ${label}: ${degrees(angle)}${words && `, ${words}`}`}>
+        <path class="arc" d={arc(0, 180)} />
+        {band && <path class="band" d={arc(clamp(band[0], 0, 180), clamp(band[1], 0, 180))} />}
+        {isKnown && angle > 0.5 && <path class="part" d={arc(0, Math.min(angle, 179.99))} />}
+        {others.map(([, degree]) => {
+          const [cx, cy] = at(degree).split(" ");
+          return <circle class="other" cx={cx} cy={cy} r={3.4} />;
+        })}
+        <text x={166} y={104}>0</text>
+        <text x={88} y={14}>90</text>
+        <text x={12} y={104}>180</text>
+        <path class="needle" d={`M${x} ${y}L${at(0, radius - 9)}`} />
+        {isKnown && <path class="needle" d={`M${x} ${y}L${at(angle, radius - 9)}`} />}
+        <circle cx={x} cy={y} r={3.5} fill="currentColor" />
+        <text class="big" x={88} y={116}>{isKnown ? degrees(angle) : "–"}</text>
+      </svg>
+      {!bare && (
+        <figcaption>
+          <b>{label}</b>
+          {words && <p>{words}{band && how ? ` (${how})` : ""}</p>}
+          {elsewhere && <p>{elsewhere}</p>}
+        </figcaption>
+      )}
+    </figure>
+  );
+}

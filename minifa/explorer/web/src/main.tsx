@@ -1,0 +1,38 @@
+// Starts the page: content in the element #data; with a server, the content comes from it. In a notebook, anywidget calls
+// the default export's render.
+
+import { render } from "preact";
+import { Page } from "./app";
+import { bakedSource } from "./baked";
+import { decodeContent } from "./content";
+import css from "./style.css";
+import type { Content, Source } from "./types";
+
+function addStyle(to: Node): void {
+  const style = document.createElement("style");
+  style.textContent = css;
+  to.appendChild(style);
+}
+
+/** The chapters named in ?only=3 or ?only=2,3. */
+function onlyChapters(): number[] | undefined {
+  const only = new URLSearchParams(location.search).get("only");
+  const wanted = only?.split(",").map(Number).filter((one) => Number.isInteger(one));
+  return wanted?.length ? wanted : undefined;
+}
+
+export function mount(place: Element, content: Content, source: Source, live: Source | string, only?: number[]): void {
+  render(<Page content={content} source={source} live={live} only={only} />, place);
+}
+
+function start(): void {
+  const data = document.getElementById("data");
+  const place = document.getElementById("page");
+  if (!data || !place) return; // loaded by a notebook
+  addStyle(document.head);
+  const content = decodeContent(JSON.parse(data.textContent ?? ""));
+  document.title = `${content.facts[0].split(",")[0]} · minifa explorer`;
+  mount(place, content, bakedSource(content), "The engine in the page is not built yet.", onlyChapters());
+}
+
+start();
