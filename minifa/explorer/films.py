@@ -1,4 +1,17 @@
-"""One training step as a film: the moments of a trace, with their arrays in a table."""
+"""One training step as a film: the moments of a trace, with their arrays in a table.
+
+    moment = {"kind", "layer", "key", "title", "why", "equation": text,
+              "mathml": [MathML of each line of the equation],
+              "terms": {symbol: number | text | {"array": index, "name": name, "of": shape, "partial": true}},
+              "new": {name: index},   "cut": {name: shape},
+              "angles": {label: degrees | null},
+              "chance": {label: [lowest, highest]},   "chance_how": {label: words}}
+
+A page keeps only a part of large arrays (`minifa.explorer.excerpts`). A term that was cut has the shape of the whole
+array ("of"), and a moment lists the shapes of its new arrays that were cut ("cut"; left out if there are none). Of
+feature maps the first examples are kept. A term is "partial" if the equation needs more of it than was kept, so that it
+cannot be worked out from the page: a part of a matrix always, some of the examples where the equation sums over them.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +24,37 @@ from typing import Any
 import numpy
 
 from .. import rules
-from ..chance import Band, unrelated_entries, weight_band
+from ..chance import DRAWS, Band, unrelated_entries, weight_band
+from ..rules.base import Rule
 from ..tracing.recorder import ERRORS, W_AND_B, Moment, Trace
+from . import mathml
 from .arrays import ArrayTable, Json, number
+from .excerpts import Excerpt
+
+FROM_ENTRIES, FROM_DRAWS = "from the number of entries", f"from {DRAWS} other draws of B"
+OVER_EXAMPLES = re.compile(r"\b(mean|sum|var)\b")
 
 
-def film(trace: Trace, bands: Mapping[str, Band], table: ArrayTable) -> list[Json]:
+def film(trace: Trace, bands: Mapping[str, Band], table: ArrayTable, excerpt: Excerpt = Excerpt()) -> list[Json]:  # noqa: B008
+    """The moments of a trace as JSON.
+
+    Args:
+        trace: the step.
+        bands: by layer, the angles between errors that chance gives (see `minifa.chance.error_bands`).
+        table: takes the arrays.
+        excerpt: which part of the arrays is kept.
+    """
     indices: dict[str, int] = {}  # current array of every name
     moments = []
     for moment, (kind, layer, count) in zip(trace, trace.keys, strict=True):
         before = dict(indices)
-        indices.update({name: table.index(numpy.asarray(moment.arrays[name])) for name in moment.new})
-        terms = {symbol: _term(moment, symbol, value, indices, before, table) for symbol, value in moment.terms.items()}
+        new = {name: numpy.asarray(moment.arrays[name]) for name in moment.new}
+        indices.update({name: table.index(excerpt.of(array)) for name, array in new.items()})
+        cut = {name: array.shape for name, array in new.items() if excerpt.of(array).shape != array.shape}
+        terms = {
+            symbol: _term(moment, symbol, value, indices, before, table, excerpt)
+            for symbol, value in moment.terms.items()
+        }
         moments.append(
             {
                 "kind": kind,
@@ -31,35 +63,54 @@ def film(trace: Trace, bands: Mapping[str, Band], table: ArrayTable) -> list[Jso
                 "title": moment.title,
                 "why": moment.why,
                 "equation": moment.equation,
+                "mathml": mathml.lines(moment.equation, moment.terms),
                 "terms": {symbol: term for symbol, term in terms.items() if term is not None},
                 "new": {name: indices[name] for name in moment.new},
+                **({"cut": cut} if cut else {}),
                 "angles": moment.angles,
-                "chance": _chance_of(moment, bands),
+                **_chance_of(moment, bands),
             }
         )
     return moments
 
 
 def _chance_of(moment: Moment, bands: Mapping[str, Band]) -> Json:
-    """The angles that chance gives, [lowest, highest], for the angles of this moment where they are known."""
+    """The angles that chance gives, and how they were found, for the angles of this moment where they are known."""
     known: dict[str, Band | None] = {}
-    B = moment.arrays.get(f"{moment.layer}.B")
-    if W_AND_B in moment.angles and B is not None:
-        known[W_AND_B] = weight_band(unrelated_entries(B))
+    W, B = (moment.arrays.get(f"{moment.layer}.{symbol}") for symbol in "WB")
+    if W_AND_B in moment.angles and W is not None:
+        known[W_AND_B] = weight_band(unrelated_entries(W, B))
     if ERRORS in moment.angles:
         known[ERRORS] = bands.get(next(name for name in moment.new if name.endswith(".delta")).removesuffix(".delta"))
-    return {label: [band.low, band.high] for label, band in known.items() if band is not None}
+    how = {W_AND_B: FROM_ENTRIES, ERRORS: FROM_DRAWS}
+    found = {label: band for label, band in known.items() if band is not None}
+    return {
+        "chance": {label: [band.low, band.high] for label, band in found.items()},
+        "chance_how": {label: how[label] for label in found},
+    }
 
 
 def _term(
-    moment: Moment, symbol: str, value: Any, indices: Mapping[str, int], before: Mapping[str, int], table: ArrayTable
+    moment: Moment,
+    symbol: str,
+    value: Any,
+    indices: Mapping[str, int],
+    before: Mapping[str, int],
+    table: ArrayTable,
+    excerpt: Excerpt,
 ) -> Any:
     """A number, or the index and name of an array."""
     if value is None or not numpy.shape(value):
         return number(value)
-    index = table.index(value)
+    kept = excerpt.of(value)
+    index = table.index(kept)
     names = [name for name, other in [*indices.items(), *before.items()] if other == index]
-    return {"array": index, "name": _best_name(moment, symbol, names)}
+    term = {"array": index, "name": _best_name(moment, symbol, names)}
+    if kept.shape != value.shape:
+        term["of"] = value.shape
+        if not excerpt.is_map(value) or moment.kind == "gradients" or OVER_EXAMPLES.search(moment.equation):
+            term["partial"] = True
+    return term
 
 
 def _best_name(moment: Moment, symbol: str, names: Sequence[str]) -> str:
@@ -73,7 +124,9 @@ def _best_name(moment: Moment, symbol: str, names: Sequence[str]) -> str:
     return max(names, key=fit, default="")
 
 
-def describe_rule(name: str) -> Json:
-    rule = rules.make(name)
+def describe_rule(name: str, rule: Rule | None = None) -> Json:
+    """Name, texts and equation of a rule; without one, of the registered rule of this name, with its options. Raises
+    ValueError for an unknown name."""
+    rule = rules.make(name) if rule is None else rule
     texts = {key: getattr(rule, key) for key in ("title", "equation", "paper", "needs")}
-    return {"name": name, **texts, "paired": rule.B_corresponds_to_W}
+    return {"name": name, **texts, "mathml": mathml.lines(rule.equation), "paired": rule.B_corresponds_to_W}

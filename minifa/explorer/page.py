@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["explore", "write"]
 
 import importlib.resources
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,12 +20,13 @@ from ..environment import __version__
 from ..experiments import Experiment
 from ..experiments.experiment import AN_EXPERIMENT, describe_options
 from ..storage.atomic import expanded, write_atomic
-from ..tracing.recorder import Trace
 from ..tracing.stepper import Replay
 from ..validation import check_int, check_list, check_str, check_type
+from . import excerpts
 from .arrays import ArrayTable, Json, check_size
 from .films import describe_rule, film
-from .runs import chance_of_run, run, snapshot_updates
+from .live_start import live_start
+from .runs import CHANCE_HOW, chance_of_run, run, snapshot_updates
 
 DATA, SCRIPT = "__DATA__", "__SCRIPT__"  # placeholders in the template
 
@@ -61,27 +63,43 @@ def explore(
         raise TypeError(f"progress must be callable without arguments, got {progress!r}")
     table = ArrayTable()
     replay = Replay(replace(experiment, rule=rule_names[0]), data, updates)
+    traces, at = [replay.trace(name) for name in rule_names], snapshot_updates(train_updates)
+    of_step, of_runs = excerpts.of_films(traces), excerpts.of_runs(traces, len(at))
     steps = {}
-    for name in rule_names:
-        steps[name] = film(replay.trace(name), replay.error_bands(name), table)
+    for name, trace in zip(rule_names, traces, strict=True):
+        steps[name] = film(trace, replay.error_bands(name), table, of_step)
         progress()
-    runs = {name: run(replace(experiment, rule=name), data, train_updates, table, progress) for name in rule_names}
-    trace = replay.trace(rule_names[0])
+    runs = {
+        name: run(replace(experiment, rule=name), data, train_updates, table, progress, of_runs) for name in rule_names
+    }
     content = {
         "version": __version__,
-        "facts": _describe_step(experiment, data, trace, updates),
+        "facts": describe_step(experiment, data, traces[0][0].terms["x"].shape, updates, rule_names[0]),
         "classes": list(data.classes),
         "rules": [describe_rule(name) for name in rule_names],
-        "layers": [{"name": name, "kind": kind, "shape": shape} for name, kind, shape in trace.net_layers],
+        "layers": [{"name": name, "kind": kind, "shape": shape} for name, kind, shape in traces[0].net_layers],
         "films": steps,
-        "at": snapshot_updates(train_updates),
+        "at": at,
         "runs": runs,
         "chance": {name: chance_of_run(replace(experiment, rule=name), data) for name in rule_names},
-        "arrays": table.packed(),
+        "chance_how": CHANCE_HOW,
     }
-    page = _fill_template(content)
+    if (live := live_start(experiment, data, table)) is not None:
+        content["live"] = live
+    content["mathml"] = _collect_mathml(content)
+    content["arrays"] = table.packed()
+    page = fill_template(content)
     check_size(len(page))
     return page
+
+
+def _collect_mathml(content: Json) -> dict[str, str]:
+    """Take the MathML out of moments and rules, and return that of every line: most lines occur many times, with the
+    same symbols."""
+    found: dict[str, str] = {}
+    for one in [*content["rules"], *itertools.chain(*content["films"].values())]:
+        found.update(zip(one["equation"].split("\n"), one.pop("mathml"), strict=True))
+    return found
 
 
 def write(page: str, path: str | Path) -> Path:
@@ -119,20 +137,20 @@ def _claim(wanted: Path) -> Path:
             candidate = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
 
 
-def _describe_step(experiment: Experiment, data: Dataset, trace: Trace, updates: int) -> list[str]:
-    x = trace[0].terms["x"]
+def describe_step(experiment: Experiment, data: Dataset, shape: tuple[int, ...], updates: int, rule: str) -> list[str]:
+    """The facts of a step, one phrase each; ``shape`` is that of the batch, ``rule`` made the updates before it."""
     optimizer = f"{experiment.optimizer}, learning rate {experiment.rate():g}"
     return [
-        f"{data.name}, {'x'.join(map(str, x.shape[1:]))} per example",
+        f"{data.name}, {'x'.join(map(str, shape[1:]))} per example",
         f"model {experiment.model} {describe_options(experiment.model_options)}".rstrip(),
-        f"batch of {len(x)}",
+        f"batch of {shape[0]}",
         optimizer,
         f"seed {experiment.seed}",
-        f"the step after {updates} updates under {trace.rule}" if updates else "the first step",
+        f"the step after {updates} updates under {rule}" if updates else "the first step",
     ]
 
 
-def _fill_template(content: Json) -> str:
+def fill_template(content: Json) -> str:
     """Insert the script and the content into the template. "<" in the content is escaped, because names are arbitrary
     text; the script is ASCII without "</script"."""
     folder = importlib.resources.files("minifa").joinpath("explorer")

@@ -1,11 +1,21 @@
-"""A short training run as snapshots: matrices, angles, loss and accuracy at some updates."""
+"""A short training run as snapshots: matrices, angles, loss and accuracy at some updates.
+
+    snapshot = {"update", "loss", "accuracy": number | null,
+                "layers": {layer: {"W": matrix, "weight_angle", "true_angle", "sign_agreement"}},
+                "feedback": {layer: matrix}}
+    matrix   = {"array": index, "moved": relative change since the start, "of": shape}
+
+A page keeps only a part of large matrices (`minifa.explorer.excerpts`); "of" is then the shape of the whole one, and
+is left out otherwise. "moved" and all angles are those of the whole matrices. A layer also has "b", the index of its
+bias, where a page computes outputs itself.
+"""
 
 from __future__ import annotations
 
-__all__ = ["Snapshots", "chance_of_run", "run", "snapshot_updates"]
+__all__ = ["Snapshots", "batches_of", "chance_of_run", "run", "snapshot_updates", "train"]
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
@@ -14,7 +24,7 @@ import numpy.typing as npt
 from .. import backend, experiments, metrics
 from ..chance import bands_in_time, unrelated_entries, weight_band
 from ..data.augment import for_evaluation
-from ..data.base import Dataset
+from ..data.base import Dataset, Examples
 from ..experiments import Experiment
 from ..experiments.experiment import MEASURED_ON, augmentation_of
 from ..network import Network
@@ -22,8 +32,11 @@ from ..rules.base import Rule
 from ..tracing.stepper import Replay
 from ..training import Trainer
 from .arrays import ArrayTable, Json, number
+from .excerpts import Excerpt
+from .films import FROM_DRAWS, FROM_ENTRIES
 
-SNAPSHOTS = 36
+SNAPSHOTS = 28  # with 36 of them the default page would have more than 2 MB
+CHANCE_HOW = {"weight_angle": FROM_ENTRIES, "true_angle": FROM_DRAWS}
 TESTED_ON = 1000  # maximum number of test examples for loss and accuracy at every snapshot
 
 
@@ -34,63 +47,91 @@ def snapshot_updates(updates: int) -> list[int]:
 
 
 def run(
-    experiment: Experiment, data: Dataset, updates: int, table: ArrayTable, progress: Callable[[], object]
+    experiment: Experiment,
+    data: Dataset,
+    updates: int,
+    table: ArrayTable,
+    progress: Callable[[], object],
+    excerpt: Excerpt = Excerpt(),  # noqa: B008  it cannot change
 ) -> list[Json]:
     """The snapshots of a training run, which ends early if the loss is not finite."""
-    net, rule, loss, optimizer = experiments.build(experiment, data)
-    augmentation = augmentation_of(experiment)
-    snapshots = Snapshots(Trainer(net, rule, loss, optimizer, augmentation=augmentation), data, table)
-    batches = Replay(experiment, data)
-    at, taken = snapshot_updates(updates), [snapshots.take()]
-    with backend.quiet():  # a diverging run ends without warnings
-        for update in range(1, updates + 1):
-            batch = batches.batch()
-            rule.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
-            optimizer.step(net, rule)
-            batches.step = update
-            progress()
-            if update in at:
-                snapshot = snapshots.take()
-                if not math.isfinite(snapshot["loss"]):
-                    break
-                taken.append(snapshot)
-    return taken
+    trainer = Trainer(*experiments.build(experiment, data), augmentation=augmentation_of(experiment))
+    return list(train(Snapshots(trainer, data, table, excerpt), batches_of(experiment, data), updates, progress))
+
+
+def batches_of(experiment: Experiment, data: Dataset) -> Callable[[int], Examples]:
+    """The batch of each update, counted from 0, in the order of training."""
+    replay = Replay(experiment, data)
+
+    def batch(step: int) -> Examples:
+        replay.step = step
+        return replay.batch()
+
+    return batch
+
+
+def train(
+    snapshots: Snapshots, batch: Callable[[int], Examples], updates: int, progress: Callable[[], object]
+) -> Iterator[Json]:
+    """Train and take a snapshot at every update of `snapshot_updates`; ends early if the loss is not finite.
+
+    Args:
+        snapshots: of the network that is trained, by the parts of its trainer.
+        batch: the batch of each update, counted from 0.
+        updates: number of updates.
+        progress: called before every update. What it raises ends the training.
+    """
+    at = set(snapshot_updates(updates))
+    yield {"update": 0, **snapshots.take()}
+    for update in range(1, updates + 1):
+        progress()
+        _make_update(snapshots.trainer, batch(update - 1))
+        if update in at:
+            snapshot = snapshots.take()
+            if not math.isfinite(snapshot["loss"]):
+                return
+            yield {"update": update, **snapshot}
+
+
+@backend.quietly  # a diverging run ends without warnings
+def _make_update(trainer: Trainer, batch: Examples) -> None:
+    net, rule = trainer.net, trainer.rule
+    rule.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, trainer.loss)
+    trainer.optimizer.step(net, rule)
 
 
 def chance_of_run(experiment: Experiment, data: Dataset) -> Json:
     """By layer and angle: the angles that chance gives, [lowest, highest], for the errors before training."""
-    net, rule, loss, _ = experiments.build(experiment, data)
-    measured = data.train.head(MEASURED_ON)
-    x = backend.asarray(for_evaluation(measured.x, augmentation_of(experiment)), net.dtype)
-    errors = bands_in_time(net, rule, x, measured.y, loss)
-    bands = {
-        layer.name: {"weight_angle": weight_band(unrelated_entries(layer.W)), "true_angle": errors.get(layer.name)}
-        for layer in net.weighted
-    }
-    return {
-        layer: {angle: [band.low, band.high] for angle, band in both.items() if band is not None}
-        for layer, both in bands.items()
-    }
+    trainer = Trainer(*experiments.build(experiment, data), augmentation=augmentation_of(experiment))
+    return Snapshots(trainer, data, ArrayTable()).chance()
 
 
 class Snapshots:
     """Takes snapshots of a network during training, always measured on the same examples."""
 
-    def __init__(self, trainer: Trainer, data: Dataset, table: ArrayTable) -> None:
-        self.trainer, self.table = trainer, table
+    def __init__(
+        self,
+        trainer: Trainer,
+        data: Dataset,
+        table: ArrayTable,
+        excerpt: Excerpt = Excerpt(),  # noqa: B008  it cannot change
+        biases: bool = False,
+    ) -> None:
+        self.trainer, self.table, self.excerpt, self.biases = trainer, table, excerpt, biases
         self.measured, self.tested = data.train.head(MEASURED_ON), data.test.head(TESTED_ON)
         self.start: dict[str, npt.NDArray[Any]] = {}
 
+    @backend.quietly
     def take(self) -> Json:
         """A snapshot: loss, accuracy (None without classes), and for every matrix its index and its relative change,
         norm(matrix - start) / norm(start). Layers also have their angles and the fraction of agreeing signs of W and
         B."""
         net, rule = self.trainer.net, self.trainer.rule
-        x = backend.asarray(for_evaluation(self.measured.x, self.trainer.augmentation), net.dtype)
-        aligned = metrics.alignment(net, rule, x, self.measured.y, self.trainer.loss)
+        aligned = metrics.alignment(net, rule, self._inputs(), self.measured.y, self.trainer.loss)
         layers = {
             layer.name: {
                 "W": self._matrix(f"{layer.name}.W", layer.W),
+                **({"b": self.table.index(backend.to_host(layer.b))} if self.biases and layer.b is not None else {}),
                 **{key: aligned[layer.name][key] for key in ("weight_angle", "true_angle", "sign_agreement")},
             }
             for layer in net.weighted
@@ -99,12 +140,34 @@ class Snapshots:
         score = self.trainer.evaluate(self.tested)
         return {"loss": score["loss"], "accuracy": score.get("accuracy"), "layers": layers, "feedback": feedback}
 
+    def chance(self) -> Json:
+        """By layer and angle: the angles that chance gives, [lowest, highest], for the errors at this moment."""
+        net, rule, loss = self.trainer.net, self.trainer.rule, self.trainer.loss
+        errors = bands_in_time(net, rule, self._inputs(), self.measured.y, loss)
+        bands = {
+            layer.name: {
+                "weight_angle": weight_band(unrelated_entries(layer.W, rule.B.get(layer.name))),
+                "true_angle": errors.get(layer.name),
+            }
+            for layer in net.weighted
+        }
+        return {
+            layer: {angle: [band.low, band.high] for angle, band in both.items() if band is not None}
+            for layer, both in bands.items()
+        }
+
+    def _inputs(self) -> Any:
+        """The inputs of the examples that are measured, on the backend."""
+        return backend.asarray(for_evaluation(self.measured.x, self.trainer.augmentation), self.trainer.net.dtype)
+
     def _matrix(self, name: str, array: Any) -> Json:
         matrix = numpy.array(backend.to_host(array))
         start = self.start.setdefault(name, matrix)
         norm = float(numpy.linalg.norm(start))
         moved = float(numpy.linalg.norm(matrix - start)) / norm if norm else None
-        return {"array": self.table.index(matrix), "moved": None if moved is None else number(moved)}
+        kept = self.excerpt.of(matrix)
+        whole = {} if kept.shape == matrix.shape else {"of": matrix.shape}
+        return {"array": self.table.index(kept), "moved": None if moved is None else number(moved), **whole}
 
 
 def _feedback(net: Network, rule: Rule) -> dict[str, Any]:

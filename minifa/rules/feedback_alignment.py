@@ -3,6 +3,7 @@
     delta_below = delta @ B.T                        B drawn once, of W's shape; fixed
 
     correlation    B = rho W_0 + sqrt(1 - rho^2) M   Bordelon & Pehlevan 2022
+    angle          B = cos(a) W_0 + sin(a) N         N orthogonal to W_0, with its norm
     sparsity       B = mask * M / sqrt(1 - q)        a fraction q of the entries is zero
     normalise      B = M * norm(W) / norm(M)         "strict": the current W; "init": W_0
 
@@ -25,7 +26,7 @@ from ..layers.windowed import Windowed
 from ..network import Network
 from ..rng import generator
 from ..validation import check_between, check_bool, check_choice, check_float
-from . import dense_kernel
+from . import angled_feedback, dense_kernel
 from .base import Rule
 from .scaling import check_normalise, normalised, store_start_norm
 
@@ -38,6 +39,8 @@ class StoredFeedback(Rule):
         seed: keys the random stream of B.
         normalise, conv: as for `FA`.
     """
+
+    angle: float | None = None  # between B and W(0), an option of `FA`
 
     def __init__(self, seed: int, normalise: str | None, conv: str) -> None:
         super().__init__(seed)
@@ -57,10 +60,10 @@ class StoredFeedback(Rule):
 
     def feedback_equation(self, layer: Weighted) -> tuple[str, dict[str, str]]:
         equation, names = super().feedback_equation(layer)
-        if self.normalise is None:
-            return equation, names
-        size = "norm(W)" if self.normalise == "strict" else "norm(W_0)"
-        return f"B = M * {size} / norm(M)", {**names, "M": f"{layer.name}.M"}
+        if self.normalise is not None:
+            size = "norm(W)" if self.normalise == "strict" else "norm(W_0)"
+            equation, names = f"B = M * {size} / norm(M)", {**names, "M": f"{layer.name}.M"}
+        return (equation, names) if self.angle is None else angled_feedback.equation(equation, names)
 
     def carry(self, layer: Weighted, delta: Array) -> Array | None:
         if self.conv == "kernel" or not self.is_dense(layer):
@@ -80,8 +83,9 @@ class FA(StoredFeedback):
         normalise: None, "strict" (B has the norm of the current W) or "init" (the norm of the initial W).
         sparsity: fraction of the entries of B set to zero, in [0, 1).
         rescale_sparse: divide a sparse B by sqrt(1 - sparsity), so that the carried error keeps its scale.
-        conv: "kernel" or "dense"; "dense" cannot be combined with ``correlation`` or ``normalise``.
+        conv: "kernel" or "dense"; "dense" cannot be combined with ``correlation``, ``angle`` or ``normalise``.
         correlation: correlation of B with W(0), from -1 to 1.
+        angle: degrees between W(0) and a B of its norm, 0 to 180, without ``correlation`` and ``sparsity``. None: any.
 
     Raises:
         TypeError: an option of the wrong type.
@@ -99,7 +103,7 @@ class FA(StoredFeedback):
 
     name = "fa"
     title = "feedback alignment"
-    equation = "B = M, M drawn once"
+    equation = f"B = {angled_feedback.DRAWN}"
     paper = "Lillicrap et al. 2016"
     needs = "a fixed random feedback path for every weight"
 
@@ -112,13 +116,15 @@ class FA(StoredFeedback):
         rescale_sparse: bool = True,
         conv: str = "kernel",
         correlation: float = 0.0,
+        angle: float | None = None,
     ) -> None:
         super().__init__(seed, normalise, conv)
         self.init = None if init is None else find(init)
         self.sparsity = check_between(sparsity, "sparsity", 0, 1)
         self.rescale_sparse = check_bool(rescale_sparse, "rescale_sparse")
-        self.correlation = check_correlation(correlation)
-        check_dense_options(conv, correlation, normalise)
+        self.correlation = check_within(correlation, "correlation", -1, 1)
+        self.angle = None if angle is None else check_within(angle, "angle", 0, 180)
+        check_combination(self)
 
     def draw(self, net: Network) -> None:
         for layer in self.layers_with_feedback(net):
@@ -129,29 +135,36 @@ class FA(StoredFeedback):
         return expected_start_angle(self, layer)
 
 
-def check_correlation(correlation: float) -> float:
-    """Return the option. Raises TypeError if it is not a number, ValueError outside -1 to 1."""
-    value = check_float(correlation, "correlation")
-    if not -1 <= value <= 1:
-        raise ValueError(f"correlation must lie in [-1, 1], got {correlation}")
-    return value
+def check_within(value: float, what: str, low: float, high: float) -> float:
+    """Return the option as a float. Raises TypeError if it is not a number, ValueError outside low to high."""
+    number = check_float(value, what)
+    if not low <= number <= high:
+        raise ValueError(f"{what} must lie in [{low}, {high}], got {value}")
+    return number
 
 
-def check_dense_options(conv: str, correlation: float, normalise: str | None) -> None:
-    """Raise ValueError for options that a dense matrix does not support."""
-    if conv == "dense" and (correlation != 0 or normalise is not None):
+def check_combination(rule: FA) -> None:
+    """Raise ValueError for options that exclude each other."""
+    if rule.conv == "dense" and (rule.correlation != 0 or rule.normalise is not None or rule.angle is not None):
         raise ValueError(
-            "a dense B is not of W's shape: correlation and normalise need conv='kernel', got "
-            f"correlation={correlation}, normalise={normalise!r}"
+            "a dense B is not of W's shape: correlation, angle and normalise need conv='kernel', got "
+            f"correlation={rule.correlation}, angle={rule.angle}, normalise={rule.normalise!r}"
+        )
+    if rule.angle is not None and (rule.correlation != 0 or rule.sparsity != 0):
+        raise ValueError(
+            "the angle between B and W is exact only without correlation and sparsity, got "
+            f"angle={rule.angle}, correlation={rule.correlation}, sparsity={rule.sparsity}: give the angle alone"
         )
 
 
 def draw_feedback(rule: FA, layer: Weighted) -> Array:
-    """Draw B of one layer, correlated with W(0) and sparse as the options require."""
+    """Draw B of one layer, at an angle to W(0) or correlated with it, and sparse, as the options require."""
     if rule.is_dense(layer):
         matrix = dense_kernel.draw(layer, rule.seed, rule.init)
     else:
         matrix = rule.draw_matrix(layer, rule.init)
+    if rule.angle is not None:
+        return angled_feedback.matrix_at_angle(layer, matrix, rule.angle)
     if rule.correlation:
         matrix = rule.correlation * layer.W + math.sqrt(1 - rule.correlation**2) * matrix
     if rule.sparsity:
@@ -162,8 +175,10 @@ def draw_feedback(rule: FA, layer: Weighted) -> Array:
 
 
 def expected_start_angle(rule: FA, layer: Weighted) -> float | None:
-    """The arc cosine of rho sqrt(1 - q) if B is drawn with W's standard deviation: 90 degrees for rho = 0. None if W is
-    drawn without negative entries."""
+    """The option ``angle``; without it the arc cosine of rho sqrt(1 - q) if B is drawn with W's standard deviation, 90
+    degrees for rho = 0. None if W is drawn without negative entries."""
+    if rule.angle is not None:
+        return rule.angle
     sd_drawn, sd = (init.sd(*layer.fans) for init in (rule.init or layer.init, layer.init))
     if rule.is_dense(layer) or sd == 0 or layer.init.is_nonnegative:
         return None

@@ -185,6 +185,7 @@ RULES = [
     "fa:normalise=strict",
     "fa:normalise=init,sparsity=0.5",
     "fa:correlation=0.5",
+    "fa:angle=60",
     "fa:conv=dense",
     "usf",
     "usf:scale=init",

@@ -510,10 +510,12 @@ class _Recorder(Observer):
             options = {key: value for key, value in vars(self.optimizer).items() if isinstance(value, float)}
             equation = self.optimizer.equation
         options.update(zip(("beta1", "beta2"), getattr(self.optimizer, "betas", ()), strict=False))
-        owner, _, key = name.removeprefix("feedback/").replace("/", ".").rpartition(".")
         feedback = name.startswith("feedback/")
-        symbol = key if owner else "B"
-        layer = owner or key
+        if feedback:  # of a layer, whose name may have dots, or with a symbol: "feedback/linear1/A"
+            layer, _, symbol = name.removeprefix("feedback/").partition("/")
+            symbol = symbol or "B"
+        else:
+            layer, _, symbol = name.rpartition(".")
         self.record(
             "feedback_update" if feedback else "update",
             layer,

@@ -128,7 +128,7 @@ def test_double_precision_is_preserved(float64):
 
 def test_equal_arrays_are_stored_once(tiny_page):
     content, _ = content_of(tiny_page)
-    kept = [(tuple(shape), kind, text) for shape, kind, text in content["arrays"]]
+    kept = [(tuple(shape), *texts) for shape, *texts in content["arrays"]]
     assert len(kept) == len(set(kept))
 
 

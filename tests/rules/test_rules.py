@@ -625,6 +625,7 @@ def test_brsf_continues_with_the_same_draws_after_loading():
         ("brsf", "he_normal", 2 / math.pi),
         ("fa", "he_normal", 0.0),  # 90
         ("fa:correlation=0.3", "he_normal", 0.3),
+        ("fa:angle=72", "he_normal", math.cos(math.radians(72))),
         ("usf:concordance=0.75", "he_normal", 0.5 * math.sqrt(2 / math.pi)),  # (2 p - 1) times p = 1
         ("frsf:concordance=0.9", "he_uniform", 0.8 * 0.75),
         ("usf:concordance=0.5,scale=init", "he_normal", 0.0),
@@ -786,6 +787,11 @@ def test_a_rule_from_its_name_and_options():
         ("frsf:normalise=always", "normalise must be None, 'strict' or 'init', got 'always'"),
         ("fa:sparsity=1", "sparsity must be at least 0 and below 1, got 1"),
         ("fa:correlation=2", r"correlation must lie in \[-1, 1\], got 2"),
+        ("fa:angle=181", r"angle must lie in \[0, 180\], got 181"),
+        ("fa:angle=-1", r"angle must lie in \[0, 180\], got -1"),
+        ("fa:angle=30,sparsity=0.5", "exact only without correlation and sparsity, got angle=30.0, correlation=0.0"),
+        ("fa:angle=30,correlation=0.5", "give the angle alone"),
+        ("fa:angle=30,conv=dense", "a dense B is not of W's shape: correlation, angle and normalise need"),
         ("fa:conv=toeplitz", "conv must be 'kernel' or 'dense', got 'toeplitz'"),
         ("fa:conv=dense,normalise=strict", "a dense B is not of W's shape"),
         ("fa:init=henormal", "unknown initialiser 'henormal': did you mean he_normal"),
