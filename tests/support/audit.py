@@ -69,7 +69,7 @@ CONTRACT = {
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")
-OPTIONAL = ("torch", "biotorch", "distributed", "click")  # imported by a separate module with an empty __all__
+OPTIONAL = ("torch", "biotorch", "distributed", "click", "anywidget")  # imported by a separate module with an empty __all__
 REFUSING = ("rules.sign_concordant.BRSF.set_feedback",)  # with any argument
 
 WRONG: dict[str, Callable[[], Any]] = {
