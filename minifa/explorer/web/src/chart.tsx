@@ -25,14 +25,16 @@ export interface ChartProps {
   xLabel: string;
   /** Updates: 0, 1, 10, 100 at equal distances. */
   xLog?: boolean;
+  /** The horizontal axis reaches at least to here, for curves that are still growing; their names move along. */
+  xTo?: number;
   unit?: string;
   /** The least range of the vertical axis. */
   from?: number;
   to?: number;
   band?: Band | null;
   bandLabel?: string;
-  /** A dashed line with its label. */
-  guide?: { at: number; label: string } | null;
+  /** A dashed line with its label: above its left end, or below its right end. */
+  guide?: { at: number; label: string; below?: boolean } | null;
   /** x of the vertical line; `onCursor` is called with the x that the reader chose by mouse or keyboard. */
   cursor?: number | null;
   onCursor?: (x: number) => void;
@@ -104,7 +106,8 @@ export function Chart(props: ChartProps): JSX.Element {
   const left = 12 + 7 * Math.max(...texts.map((text) => text.length));
   const right = Math.max(left + 40, width - 22 - 6.8 * longest);
   const xs = drawn.flatMap((one) => one.points.map(([x]) => x));
-  const [first = 0, last = 1] = extent(xs);
+  const [first = 0, end = 1] = extent(xs);
+  const last = Math.max(end, props.xTo ?? end);
   const x: ScaleContinuousNumeric<number, number> = (props.xLog ? scaleSymlog().constant(1) : scaleLinear())
     .domain([first, last > first ? last : first + 1]).range([left, right]);
   const columns = props.xLog ? [0, 1, 10, 100, 1000, 1e4, 1e5].filter((one) => one <= last && one >= first) : x.ticks(clamp(Math.floor((right - left) / 60), 2, 8));
@@ -135,7 +138,9 @@ export function Chart(props: ChartProps): JSX.Element {
           <text x={(left + right) / 2} y={height - 4} text-anchor="middle" class="axis-name">{props.xLabel}</text>
           {props.band && <rect class="band" x={left} width={right - left} y={y(props.band[1])} height={Math.max(1, y(props.band[0]) - y(props.band[1]))} />}
           {props.guide && <line class="guide" x1={left} x2={right} y1={y(props.guide.at)} y2={y(props.guide.at)} />}
-          {props.guide && <text class="guide" x={left + 4} y={y(props.guide.at) - 5}>{props.guide.label}</text>}
+          {props.guide && (props.guide.below
+            ? <text class="guide" x={right} y={y(props.guide.at) + 15} text-anchor="end">{props.guide.label}</text>
+            : <text class="guide" x={left + 4} y={y(props.guide.at) - 5}>{props.guide.label}</text>)}
           {order.map((k) => {
             const { name, points, style, chosen } = drawn[k];
             const mark = symbol(SHAPES[style.marker], chosen ? 60 : 40)();
@@ -145,8 +150,8 @@ export function Chart(props: ChartProps): JSX.Element {
               <g class={chosen ? "this" : undefined} style={`--curve:${style.colour}`} key={name}>
                 <path class="curve" d={path(points)!} stroke-dasharray={style.dash || undefined} />
                 {marked.map(([at, value]) => <path class="marker" d={mark ?? ""} transform={`translate(${x(at)} ${y(value)})`} />)}
-                {Math.abs(heights[k] - ends[k]) > 3 && <path class="leader" d={`M${x(points.at(-1)![0]) + 5} ${ends[k]}L${right + 8} ${heights[k]}`} />}
-                <text class="end" x={right + 12} y={heights[k] + 4}>{name.length > 20 ? `${name.slice(0, 19)}…` : name}</text>
+                {Math.abs(heights[k] - ends[k]) > 3 && <path class="leader" d={`M${x(points.at(-1)![0]) + 5} ${ends[k]}L${x(end) + 8} ${heights[k]}`} />}
+                <text class="end" x={x(end) + 12} y={heights[k] + 4}>{name.length > 20 ? `${name.slice(0, 19)}…` : name}</text>
               </g>
             );
           })}

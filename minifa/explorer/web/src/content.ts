@@ -5,7 +5,7 @@ import type { Arr, Content, Film, Moment, Snapshot, Term } from "./types";
 export type Packed = [shape: number[], kind: string, base64: string, table?: string];
 type Raw = any; // JSON before its references are resolved
 
-const TYPES = { f4: Float32Array, f8: Float64Array } as const;
+const TYPES = { f4: Float32Array, f8: Float64Array, u1: Uint8Array, u2: Uint16Array } as const;
 
 function bytesOf(base64: string): ArrayBuffer {
   return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)).buffer;
@@ -15,7 +15,7 @@ class LazyArr implements Arr {
   readonly shape: number[];
   readonly single: boolean;
   private packed: Packed | null;
-  private decoded: Float32Array | Float64Array | null = null;
+  private decoded: InstanceType<(typeof TYPES)[keyof typeof TYPES]> | null = null;
   private most: number | null = null;
 
   constructor(packed: Packed) {
@@ -24,15 +24,15 @@ class LazyArr implements Arr {
     this.single = packed[1].endsWith("f4");
   }
 
-  get values(): Float32Array | Float64Array {
+  get values(): ArrayLike<number> {
     if (!this.decoded) {
       const [, kind, base64, table] = this.packed!;
-      if (kind.startsWith("u1")) { // one code for each value, and the table of values
-        const values = new TYPES[this.single ? "f4" : "f8"](bytesOf(table!));
+      if (table) { // one code for each value, and the table of values
+        const values = new TYPES[this.single ? "f4" : "f8"](bytesOf(table));
         const codes = new Uint8Array(bytesOf(base64));
         this.decoded = new TYPES[this.single ? "f4" : "f8"](codes.length);
         for (let i = 0; i < codes.length; i++) this.decoded[i] = values[codes[i]];
-      } else this.decoded = new TYPES[kind as "f4" | "f8"](bytesOf(base64));
+      } else this.decoded = new TYPES[kind as keyof typeof TYPES](bytesOf(base64));
       this.packed = null;
     }
     return this.decoded;

@@ -5,6 +5,7 @@ import { render } from "preact";
 import { Page } from "./app";
 import { bakedSource } from "./baked";
 import { decodeContent } from "./content";
+import { liveOf } from "./live_source";
 import css from "./style.css";
 import type { Content, Source } from "./types";
 
@@ -32,7 +33,14 @@ function start(): void {
   addStyle(document.head);
   const content = decodeContent(JSON.parse(data.textContent ?? ""));
   document.title = `${content.facts[0].split(",")[0]} · minifa explorer`;
-  mount(place, content, bakedSource(content), "The engine in the page is not built yet.", onlyChapters());
+  mount(place, content, bakedSource(content), liveOf(content), onlyChapters());
 }
+
+// For the tests, which compare the engine in the page with minifa:
+export { imageOf } from "./digit_pad";
+export { Net } from "./live";
+export { pythonFor } from "./script";
+export { paramsOf, readSettings, writeSettings } from "./settings";
+export { decodeContent, liveOf };
 
 start();

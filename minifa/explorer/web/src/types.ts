@@ -72,6 +72,8 @@ export interface Content {
   chance_how?: Record<string, string>;
   /** The start of networks that the page may train itself; see live.ts. */
   live?: unknown;
+  /** All arrays of the page, for the references in `live`. */
+  table?: Arr[];
   /** Precomputed runs by depth, rule, convolution and batch norm; see chapters/fails.tsx. */
   grid?: unknown;
 }

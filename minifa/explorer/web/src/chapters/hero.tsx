@@ -1,6 +1,251 @@
+// Chapter 0: backpropagation and feedback alignment train side by side, from the same weights and on the same batches. The
+// reader chooses how far the fixed B is from the initial W.
+
 import type { JSX } from "preact";
+import { useContext, useEffect, useState } from "preact/hooks";
 import type { ChapterProps } from "../app";
+import { Chart, useFrames, useWidth } from "../chart";
+import { lineStyle } from "../colours";
+import { AppContext } from "../context";
+import { Player, Slider } from "../controls";
+import { Gauge } from "../gauge";
+import { Heat } from "../heat";
+import type { LiveSource } from "../live_source";
+import { clamp, degrees, isNumber } from "../numbers";
+import { SymbolText } from "../symbols";
+import type { Arr, Band, Content, RunParams, Snapshot, Source } from "../types";
+import { type Run, useRun } from "../use_run";
+import css from "./live.css";
+
+const [LR, WIDTH, EPOCHS] = [0.02, 16, 6]; // stable for both rules and for every angle, on each of the page's seeds
+const SEED = 1; // both curves are near the means of the page's seeds
+const FILM_MS = 11_000; // of the whole run
+const SETTLED_MS = 500; // after the slider moved, before the film starts
+
+export const thousands = (value: number) => value.toLocaleString("en-US");
+export const share = (accuracy: number | null | undefined) => (isNumber(accuracy) ? `${Math.round(100 * accuracy)} %` : "–");
+
+/** The angles between two unrelated matrices of so many entries, mean and two standard deviations. */
+export function chanceBand(entries: number): Band {
+  const sd = 180 / Math.PI / Math.sqrt(entries);
+  return [90 - 2 * sd, 90 + 2 * sd];
+}
+
+interface Pair { W: Arr; B: Arr; angle: number | null; layer: string }
+
+/** W and B of the highest layer through which an error is carried. */
+function pairOf(snapshot: Snapshot | undefined): Pair | null {
+  const layer = Object.keys(snapshot?.feedback ?? {}).at(-1);
+  if (!snapshot || layer === undefined || !(layer in snapshot.layers)) return null;
+  const { W, weight_angle } = snapshot.layers[layer];
+  return { W: W.array, B: snapshot.feedback[layer].array, angle: weight_angle, layer };
+}
+
+const kindOf = (angle: number) =>
+  angle === 0 ? "a copy of W" : angle < 90 ? "partly W" : angle === 90 ? "unrelated to W" : angle < 180 ? "partly opposite" : "the opposite of W";
+
+/** The sentence below the pictures: what moves now, with the numbers of this moment. */
+export function caption(bp: Snapshot, fa: Snapshot, angle: number, isLast: boolean): string {
+  const pair = pairOf(fa)!;
+  const [low, high] = chanceBand(pair.B.values.length);
+  const scores = `${share(bp.accuracy)} of the test digits are right on the left, ${share(fa.accuracy)} on the right`;
+  if (fa.update === 0)
+    return angle === 0
+      ? "Both networks start from the same weights. On the left, the error returns through W itself. On the right, it returns through B: a copy of W at the start that is never updated."
+      : `Both networks start from the same weights and see the same digits. On the left, the error returns through W itself. On the right, it returns through B, ${degrees(angle)} away from W and never changed.`;
+  const now = pair.angle ?? angle;
+  const turned = Math.abs(angle - now);
+  if (isLast) {
+    const end = `After ${thousands(fa.update)} updates, backpropagation has ${share(bp.accuracy)} of the test digits right, and the network with the wrong weights ${share(fa.accuracy)}.`;
+    return now < angle
+      ? `${end} B is the same as at the start. W has turned towards it, from ${degrees(angle)} to ${degrees(now)}.`
+      : `${end} B is the same as at the start, but W has left it: ${degrees(now)} lie between them now.`;
+  }
+  const start = `Update ${thousands(fa.update)}: ${scores}.`;
+  if (now > angle + 1) return `${start} B stays where W was at the start, and W moves away from it: ${degrees(now)}.`;
+  if (now > high) return `${start} B still points away from W, ${degrees(now)}: the hidden units are told the opposite of what would help.`;
+  if (now >= low && angle > low) return `${start} The needle stands at ${degrees(now)}, as between two unrelated matrices (${degrees(low)} to ${degrees(high)}).`;
+  return turned < 1 ? `${start} W has hardly turned yet.` : `${start} Learning turns W towards B, by ${degrees(turned)} so far. Nothing but the digits and the fixed B told it to.`;
+}
+
+interface PanelProps {
+  title: string;
+  snapshot: Snapshot;
+  /** What B is, in a few words. */
+  note: string;
+  text: string;
+  /** The colours of W and B reach from -limit to limit. */
+  limit: number;
+  band: Band | null;
+  /** The place of the rule in the page's list. */
+  place: number;
+  width: number;
+}
+
+function Panel({ title, snapshot, note, text, limit, band, place, width }: PanelProps): JSX.Element {
+  const pair = pairOf(snapshot)!;
+  const cell = { w: clamp(Math.floor((width - 56) / 2 / pair.W.shape[1]), 5, 14), h: width < 240 ? 7 : 10 };
+  return (
+    <section class="card side" style={`--rule:${lineStyle(place).colour}`}>
+      <div class="top">
+        <div>
+          <h2>{title}</h2>
+          <p class="score"><b>{share(snapshot.accuracy)}</b> right</p>
+        </div>
+        <Gauge label={`W and B, ${title}`} angle={pair.angle} band={band} bare />
+      </div>
+      <div class="wires">
+        <div>
+          <Heat array={pair.W} symbol="W" name={`${title}: W`} role="weight" limit={limit} cell={cell} />
+          <p>forward</p>
+        </div>
+        <div>
+          <Heat array={pair.B} symbol="B" name={`${title}: B`} role="feedback" limit={limit} cell={cell} />
+          <p>{note}</p>
+        </div>
+      </div>
+      <p class="soft">{text}</p>
+    </section>
+  );
+}
+
+interface Engine { source: Source; shape: Omit<RunParams, "rule" | "angle"> }
+
+/** The engine that trains here, or the reason why the page shows its stored runs. */
+function engineOf(live: Source | string, source: Source): Engine | string {
+  const shape = { lr: LR, hidden: [WIDTH], seed: SEED, updates: 180 * EPOCHS, noise: 0, feedback: {} };
+  const engine = typeof live === "string" && source.kind !== "baked" ? source : live;
+  if (typeof engine === "string") return engine;
+  const can = engine.can({ ...shape, rule: "fa", angle: 90 });
+  return can === true ? { source: engine, shape } : can;
+}
 
 export function Hero(_: ChapterProps): JSX.Element {
-  return <p>Chapter 0.</p>;
+  const { content, source, live } = useContext(AppContext);
+  const engine = engineOf(live, source);
+  return (
+    <>
+      <style>{css}</style>
+      <p class="lead">
+        A network learns from its errors. Backpropagation carries them back through an exact copy of every forward weight. A brain, or
+        a chip, has no such copy. What happens if the errors return through other weights?
+      </p>
+      {typeof engine === "string" ? <Stored content={content} reason={engine} /> : <Trained engine={engine} />}
+    </>
+  );
+}
+
+/** Direct feedback through a matrix of zeros: no error reaches the hidden layer, and only the output layer learns. */
+const withoutError = (units: number) => ({
+  rule: "dfa", angle: null, feedback: { relu1: Array.from({ length: 10 * units }, (_, cell) => [cell, 0] as [number, number]) },
+});
+const isDone = (...runs: Run[]) => runs.every((run) => run.state === "done");
+
+/** Trains both networks again whenever the slider moves. */
+function Trained({ engine: { source, shape } }: { engine: Engine }): JSX.Element {
+  const { live } = useContext(AppContext);
+  const [angle, setAngle] = useState(90);
+  const bp = useRun(source, { ...shape, rule: "bp", angle: null });
+  const fa = useRun(source, { ...shape, rule: "fa", angle });
+  const control = useRun(source, isDone(bp, fa) && source.kind === "live" ? { ...shape, ...withoutError(WIDTH) } : null);
+  const agreement = typeof live === "string" ? undefined : (live as LiveSource).agreement;
+  const shallow = control.state === "done" ? control.snapshots.at(-1)!.accuracy : null;
+  const failed = [bp, fa].find((run) => run.state === "failed");
+  const slider = (
+    <Slider
+      label="How wrong is B?" value={angle} min={0} max={180} step={5} text={`${angle}°, ${kindOf(angle)}`}
+      onInput={setAngle} ends={["0° a copy of W", "90° random", "180° the opposite"]}
+    />
+  );
+  if (failed) return <p class="story">{failed.message}</p>;
+  return (
+    <Film bp={bp.snapshots} fa={fa.snapshots} last={shape.updates} angle={angle} slider={slider} shallow={shallow} note={agreement
+      ? `Trained in this page on 8 × 8 digits, with ${WIDTH} hidden units and learning rate ${LR}; the page ${agreement.text}.`
+      : `Trained by minifa on 8 × 8 digits, with ${WIDTH} hidden units and learning rate ${LR}.`} />
+  );
+}
+
+/** The runs that were computed when the page was written. */
+function Stored({ content, reason }: { content: Content; reason: string }): JSX.Element {
+  const { bp, fa } = content.runs;
+  if (!bp?.length || !fa?.length || !pairOf(fa[0])) return <p class="story">This page has no runs of bp and fa. {reason}</p>;
+  const angle = pairOf(fa[0])!.angle ?? 90;
+  const slider = <Slider label="How wrong is B?" value={Math.round(angle)} min={0} max={180} text={degrees(angle)} onInput={() => {}} disabled />;
+  return <Film bp={bp} fa={fa} last={fa.at(-1)!.update} angle={angle} slider={slider} note={`${reason} These runs were stored when the page was written, so the slider is fixed.`} />;
+}
+
+interface FilmProps {
+  bp: readonly Snapshot[];
+  fa: readonly Snapshot[];
+  last: number;
+  angle: number;
+  slider: JSX.Element;
+  note: string;
+  /** The accuracy of a network of which only the output layer learns. */
+  shallow?: number | null;
+}
+
+const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+function Film({ bp, fa, last, angle, slider, note, shallow }: FilmProps): JSX.Element {
+  const { content, say } = useContext(AppContext);
+  const [time, setTime] = useState(isCalm() ? 1 : 0); // 0 to 1
+  const [playing, setPlaying] = useState(false);
+  const [measure, width] = useWidth(1200);
+  const column = (width - 32) / (width > 1060 ? 3 : 2); // as in live.css
+  const count = Math.min(bp.length, fa.length);
+  const whole = Math.max(count, bp.length); // both runs have the same updates
+  const isWhole = count > 0 && Math.min(bp[count - 1].update, fa[count - 1].update) >= last;
+  const end = isWhole ? count : Math.max(whole, 2);
+  const at = clamp(Math.floor(time * end), 0, Math.max(0, count - 1));
+
+  useEffect(() => {
+    setPlaying(false);
+    setTime(isCalm() ? 1 : 0);
+    if (isCalm()) return undefined;
+    const timer = setTimeout(() => setPlaying(true), SETTLED_MS);
+    return () => clearTimeout(timer);
+  }, [angle]);
+  useFrames(playing, (elapsed) => {
+    if (time >= 1) setPlaying(false);
+    else setTime((now) => Math.min(1, now + elapsed / FILM_MS));
+  });
+
+  const places = ["bp", "fa"].map((name) => Math.max(0, content.rules.findIndex((rule) => rule.name === name)));
+  const [left, right] = [bp[at], fa[at]];
+  const words = left && right ? caption(left, right, angle, isWhole && at === count - 1) : "";
+  useEffect(() => {
+    if (!playing && words) say(words);
+  }, [playing, words]);
+  if (!left || !right) return <p class="story">The two networks are being trained.</p>;
+  const first = pairOf(fa[0])!;
+  const limit = Math.max(...[first.W, first.B, pairOf(fa[count - 1])!.W, pairOf(bp[count - 1])!.W].map((array) => array.largest));
+  const curve = (name: string, run: readonly Snapshot[], k: number) => ({
+    name, points: run.slice(0, at + 1).map((one) => [one.update, isNumber(one.accuracy) ? 100 * one.accuracy : null] as const), style: lineStyle(places[k]), chosen: k === 1,
+  });
+  return (
+    <div class="hero">
+      <div class="controls">
+        {slider}
+        <Player
+          playing={playing} at={at} count={Math.max(count, 2)} label="Update" text={`update ${thousands(right.update)}`}
+          onPlay={(on) => { if (on && time >= 1) setTime(0); setPlaying(on); }}
+          onGo={(to) => { setPlaying(false); setTime(clamp((to + 0.5) / end, 0, 1)); }}
+        />
+      </div>
+      <p class="story">{words}</p>
+      <div class="sides" ref={measure}>
+        <Panel title="Backpropagation" snapshot={left} place={places[0]} limit={limit} band={null} width={column} note="back: copied from W"
+          text="The error returns through W: B is copied after every update." />
+        <Panel title="Feedback alignment" snapshot={right} place={places[1]} limit={limit} band={chanceBand(first.B.values.length)} width={column} note="back: fixed"
+          text="The error returns through B, which stays as it is. Grey: angles of unrelated matrices." />
+        <Chart title="Test digits that are right" series={[curve("backpropagation", bp, 0), curve("feedback alignment", fa, 1)]}
+          xLabel="updates" xTo={last} unit=" %" to={100} height={300}
+          guide={isNumber(shallow) ? { at: 100 * shallow, label: width < 720 ? "last layer only" : "if only the last layer learned", below: true } : null} />
+      </div>
+      <p class="note">
+        <SymbolText symbol="W" /> and <SymbolText symbol="B" /> of {first.layer}: one row for each hidden unit, one column for each digit. Blue is negative, orange positive. {note}
+      </p>
+    </div>
+  );
 }
