@@ -2,6 +2,7 @@
 
 import type { ComponentChildren, JSX } from "preact";
 import { useId } from "preact/hooks";
+import { keepFocus } from "./playback";
 
 export interface SliderProps {
   label: string;
@@ -94,7 +95,7 @@ export interface PlayerProps {
 /** Play, pause, first, previous, next, last and a slider. The space bar and the arrow keys are handled by usePlayerKeys. */
 export function Player({ playing, onPlay, at, count, onGo, text, label, track, children }: PlayerProps): JSX.Element {
   return (
-    <div class="player" role="group" aria-label="Playback">
+    <div class="player" role="group" aria-label="Playback" onMouseDown={(event) => (event.target as Element).closest("button") && keepFocus(event)}>
       <IconButton icon="first" label="First" disabled={at === 0} onClick={() => onGo(0)} />
       <IconButton icon="back" label="Previous" disabled={at === 0} onClick={() => onGo(at - 1)} />
       <IconButton icon={playing ? "pause" : "play"} label={playing ? "Pause" : "Play"} main onClick={() => onPlay(!playing)} />

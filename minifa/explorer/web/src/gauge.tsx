@@ -14,19 +14,28 @@ export interface GaugeProps {
   others?: [name: string, angle: number][];
   /** Without the words below, for small places. */
   bare?: boolean;
+  /** A small dial with the number and the words beside it; `where` and `stale` complete the words. */
+  compact?: boolean;
+  where?: string;
+  /** The angle was measured at an earlier moment, or is not known yet. */
+  stale?: boolean;
+  /** What is said instead of an angle that does not exist yet. */
+  missing?: string;
 }
 
-export function Gauge({ label, angle, band, how, others = [], bare = false }: GaugeProps): JSX.Element {
+export function Gauge({ label, angle, band, how, others = [], bare = false, compact = false, where = "", stale = false, missing }: GaugeProps): JSX.Element {
   const [x, y, radius] = [88, 88, 62];
   const at = (degree: number, r = radius) =>
     [x + r * Math.cos((degree * Math.PI) / 180), y - r * Math.sin((degree * Math.PI) / 180)].map((one) => one.toFixed(2)).join(" ");
   const arc = (from: number, to: number) => `M${at(from)}A${radius} ${radius} 0 0 0 ${at(to)}`;
   const isKnown = isNumber(angle);
-  const words = beside(angle, band);
+  const words = missing ?? beside(angle, band);
   const elsewhere = others.length < 6 ? others.map(([name, degree]) => `${name} ${degrees(degree)}`).join(", ") : "";
+  const value = missing !== undefined ? "–" : degrees(angle);
+  const told = `Angle of ${label}${where && `, ${where}`}: ${missing !== undefined ? missing : `${degrees(angle)}${words && `, ${words}`}`}`;
   return (
-    <figure class="gauge">
-      <svg viewBox="0 0 176 122" role="img" aria-label={`Angle of ${label}: ${degrees(angle)}${words && `, ${words}`}`}>
+    <figure class={`gauge${compact ? " compact" : ""}${stale ? " stale" : ""}`}>
+      <svg viewBox={compact ? "10 10 156 84" : "0 0 176 122"} role="img" aria-label={told}>
         <path class="arc" d={arc(0, 180)} />
         {band && <path class="band" d={arc(clamp(band[0], 0, 180), clamp(band[1], 0, 180))} />}
         {isKnown && angle > 0.5 && <path class="part" d={arc(0, Math.min(angle, 179.99))} />}
@@ -34,15 +43,27 @@ export function Gauge({ label, angle, band, how, others = [], bare = false }: Ga
           const [cx, cy] = at(degree).split(" ");
           return <circle class="other" cx={cx} cy={cy} r={3.4} />;
         })}
-        <text x={166} y={104}>0</text>
-        <text x={88} y={14}>90</text>
-        <text x={12} y={104}>180</text>
+        {!compact && (
+          <>
+            <text x={166} y={104}>0</text>
+            <text x={88} y={14}>90</text>
+            <text x={12} y={104}>180</text>
+          </>
+        )}
         <path class="needle" d={`M${x} ${y}L${at(0, radius - 9)}`} />
         {isKnown && <path class="needle" d={`M${x} ${y}L${at(angle, radius - 9)}`} />}
         <circle cx={x} cy={y} r={3.5} fill="currentColor" />
-        <text class="big" x={88} y={116}>{isKnown ? degrees(angle) : "–"}</text>
+        {!compact && <text class="big" x={88} y={116}>{isKnown ? degrees(angle) : "–"}</text>}
       </svg>
-      {!bare && (
+      {compact && (
+        <figcaption>
+          <strong>{value}</strong>
+          <b>{label}</b>
+          <span class="where">{where}</span>
+          <span class="words">{[words && band && how ? `${words} (${how})` : words, elsewhere].filter(Boolean).join("; ")}</span>
+        </figcaption>
+      )}
+      {!bare && !compact && (
         <figcaption>
           <b>{label}</b>
           {words && <p>{words}{band && how ? ` (${how})` : ""}</p>}

@@ -60,7 +60,8 @@ function dotsOf(array: Arr, grid: Grid, key: string, limit: number, theme: Theme
   return canvas;
 }
 
-function paint(canvas: HTMLCanvasElement, array: Arr, grid: Grid, cell: Cell, limit: number, theme: Theme, image: boolean, key: string) {
+/** Draws the picture of an array on a canvas. */
+export function paint(canvas: HTMLCanvasElement, array: Arr, grid: Grid, cell: Cell, limit: number, theme: Theme, image: boolean, key: string) {
   const [width, height] = [grid.columns * cell.w, grid.rows * cell.h];
   const scale = width * height > 2e6 ? 1 : Math.max(1, devicePixelRatio);
   [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
@@ -92,8 +93,12 @@ export interface HeatProps {
   role?: Role;
   /** The colours reach from -limit to limit (default: the array's own largest magnitude). */
   limit?: number;
-  /** Only this example of feature maps. */
+  /** Only this example of feature maps, or this row of a matrix. */
   example?: number | null;
+  /** The channels of one example in rows of this many tiles. */
+  across?: number;
+  /** The shape of the whole array, if the page keeps only a part of it. */
+  whole?: readonly number[];
   /** A grey picture from 0 to limit, for images. */
   image?: boolean;
   /** The size of a cell; default: fitted into width x height. */
@@ -113,27 +118,29 @@ const ARROWS: Record<string, [number, number]> = { ArrowUp: [-1, 0], ArrowDown: 
 
 /** A figure: caption (name, shape; opens the table), the picture, marks. One tab stop; the arrow keys move through cells. */
 export function Heat(props: HeatProps): JSX.Element {
-  const { array, symbol, name = symbol, example = null, image = false, caption = true, marks = [], onPoint, onPaint } = props;
+  const { array, symbol, name = symbol, example = null, across, image = false, caption = true, marks = [], onPoint, onPaint } = props;
   const app = useContext(AppContext);
   const role = props.role ?? roleOf(symbol) ?? "activity";
   const transposed = symbol.endsWith(".T");
   const grid = useMemo(
-    () => gridOf(array.shape, { kernel: isKernel(role), transposed, example }),
-    [array, role, transposed, example]);
+    () => gridOf(array.shape, { kernel: isKernel(role), transposed, example, across }),
+    [array, role, transposed, example, across]);
   const limit = props.limit ?? array.largest;
   const cell = props.cell ?? fitCell(array, grid, props.width ?? 320, props.height ?? 320);
   const canvas = useRef<HTMLCanvasElement>(null);
-  const key = `${role === "weight" || isKernel(role)} ${transposed} ${example}`;
+  const key = `${role === "weight" || isKernel(role)} ${transposed} ${example} ${across}`;
   const [pointed, setPointed] = useState<{ row: number; column: number } | null>(null);
   const pressed = useRef(false);
 
   useEffect(() => {
     if (canvas.current) paint(canvas.current, array, grid, cell, limit, app.theme, image, key);
-  }, [array, grid, cell.w, cell.h, cell.numbers, limit, app.theme, image]);
+  }, [array, grid, cell.w, cell.h, cell.numbers, limit, app.theme, image, key]);
 
-  const shape = transposed && grid.plain ? [...array.shape].reverse() : array.shape;
+  const turned = (shape: readonly number[]) => (transposed && grid.plain ? [...shape].reverse() : shape);
+  const part = example === null || array.shape.length < 2 ? "" : `example ${Math.min(example, array.shape[0] - 1) + 1} of `;
+  const size = part + times(turned(array.shape)) + (props.whole ? ` of ${times(turned(props.whole))}` : "");
   const pale = array.largest === 0 ? "all zero" : array.largest < 0.04 * limit ? `at most ${short(array.largest)}` : "";
-  const words = `${name}${transposed ? " transposed" : ""}, ${times(shape) || "a number"}`;
+  const words = `${name}${transposed ? " transposed" : ""}, ${size || "a number"}`;
   const summary = `${words}, from ${rangeOf(array)}`;
 
   const point = (row: number, column: number, tell: boolean) => {
@@ -196,13 +203,14 @@ export function Heat(props: HeatProps): JSX.Element {
     </div>
   );
   return (
-    <figure class="matrix" data-role={role} data-symbol={symbol} data-name={name}>
+    <figure class={grid.tiled ? "matrix tiles" : "matrix"} data-role={role} data-symbol={symbol} data-name={name}>
       {caption && (
         <figcaption>
-          <button class="name" aria-label={`${name}: as a table`} title="As a table; arrow keys move through the cells" onClick={() => app.showTable({ array, name, symbol })} onKeyDown={keys} onBlur={leave}>
+          <button class="name" title="As a table; arrow keys move through the cells" onClick={() => app.showTable({ array, name, symbol })} onKeyDown={keys} onBlur={leave}>
             <SymbolText symbol={symbol} />
+            <span class="hush">{` ${name}: as a table`}</span>
           </button>
-          <span>{[times(shape), pale].filter(Boolean).join(", ")} {props.note}</span>
+          <span>{[size, pale].filter(Boolean).join(", ")} {props.note}</span>
         </figcaption>
       )}
       <div class="scroll" tabIndex={caption ? undefined : 0} role={caption ? undefined : "group"} aria-label={caption ? undefined : `${words}; arrow keys move through the cells`} onKeyDown={caption ? undefined : keys}>

@@ -23,13 +23,20 @@ export function roleOf(symbol: string): Role | null {
 /** Whether an array of four dimensions with this role holds kernels, not feature maps. */
 export const isKernel = (role: Role | null) => role === "weight" || role === "feedback" || role === "gradient";
 
+/** A Greek letter for its name, also after the d of a gradient; a circumflex for "hat". */
+function letterOf(stem: string): string {
+  if (stem in GREEK) return GREEK[stem];
+  const of = stem.startsWith("d") ? stem.slice(1) : "";
+  return of in GREEK ? `d${GREEK[of]}` : stem.replace(/^([a-z])hat$/, "$1\u0302");
+}
+
 export function SymbolText({ symbol, lit = true }: { symbol: string; lit?: boolean }): JSX.Element {
   const name = symbol.replace(/\.T$/, "");
   const [first] = name.split("_");
   const hasIndex = first in GREEK || /^([A-Za-z]|d[A-Z]|sum|[a-z]*hat)$/.test(first); // else it is a word: weight_decay
   const [stem, ...under] = hasIndex ? name.split("_") : [name.replaceAll("_", " ")];
-  const letter = GREEK[stem] ?? stem;
-  const isSlanted = letter.length === 1 || /^d[A-Za-z]$/.test(stem);
+  const letter = letterOf(stem);
+  const isSlanted = letter.length === 1 || /^d[A-Za-z\u03b1-\u03c9]$|\u0302$/.test(letter);
   return (
     <span class={lit ? "symbol" : undefined} data-role={lit ? roleOf(symbol) ?? undefined : undefined} data-symbol={symbol}>
       {isSlanted ? <i>{letter}</i> : letter}

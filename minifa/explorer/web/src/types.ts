@@ -13,7 +13,14 @@ export interface Arr {
 export type Band = readonly [low: number, high: number];
 
 /** A number, or text for one that JSON does not have ("nan", "inf"), or an array with the name that the step gives it. */
-export interface NamedArr { array: Arr; name: string; partial?: boolean }
+export interface NamedArr {
+  array: Arr;
+  name: string;
+  /** The shape of the whole array, if the page keeps only a part of it. */
+  of?: number[];
+  /** The equation needs more of the array than the page keeps. */
+  partial?: boolean;
+}
 export type Term = number | string | NamedArr;
 
 export interface Moment {
@@ -32,6 +39,8 @@ export interface Moment {
   angles: Record<string, number | null>;
   chance: Record<string, Band>;
   chance_how?: Record<string, string>;
+  /** The shapes of the new arrays of which the page keeps only a part. */
+  cut?: Record<string, number[]>;
 }
 export type Film = Moment[];
 
