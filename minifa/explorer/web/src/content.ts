@@ -75,7 +75,7 @@ export function decodeSnapshot(raw: Raw, arrays: Arr[], update: number): Snapsho
   return {
     update,
     ...raw,
-    layers: mapped(raw.layers, (one: Raw) => ({ ...one, W: matrix(one.W) })),
+    layers: mapped(raw.layers, (one: Raw) => ({ ...one, W: matrix(one.W), ...("b" in one ? { b: arrays[one.b] } : {}) })),
     feedback: mapped(raw.feedback, matrix),
   };
 }

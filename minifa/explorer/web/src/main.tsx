@@ -6,6 +6,7 @@ import { Page } from "./app";
 import { bakedSource } from "./baked";
 import { decodeContent } from "./content";
 import { liveOf } from "./live_source";
+import { Engine, serveSource } from "./serve";
 import css from "./style.css";
 import type { Content, Source } from "./types";
 
@@ -26,21 +27,28 @@ export function mount(place: Element, content: Content, source: Source, live: So
   render(<Page content={content} source={source} live={live} only={only} />, place);
 }
 
-function start(): void {
+async function start(): Promise<void> {
   const data = document.getElementById("data");
   const place = document.getElementById("page");
   if (!data || !place) return; // loaded by a notebook
   addStyle(document.head);
-  const content = decodeContent(JSON.parse(data.textContent ?? ""));
+  const written = JSON.parse(data.textContent ?? "");
+  const engine = written.source === "serve" ? new Engine() : null;
+  const content = decodeContent(engine ? await engine.describe() : written);
   document.title = `${content.facts[0].split(",")[0]} · minifa explorer`;
-  mount(place, content, bakedSource(content), liveOf(content), onlyChapters());
+  mount(place, content, engine ? serveSource(engine, content) : bakedSource(content), liveOf(content), onlyChapters());
 }
 
-// For the tests, which compare the engine in the page with minifa:
+// For the tests, which compare the engine in the page with minifa, and let the source talk to minifa's server:
 export { imageOf } from "./digit_pad";
 export { Net } from "./live";
 export { pythonFor } from "./script";
 export { paramsOf, readSettings, writeSettings } from "./settings";
-export { decodeContent, liveOf };
+export { decodeContent, Engine, liveOf, serveSource };
 
-start();
+start().catch((error: unknown) => {
+  const place = document.getElementById("page");
+  if (place) place.textContent = error instanceof Error ? error.message : String(error);
+});
+
+export { default } from "./widget";

@@ -108,8 +108,9 @@ export type SourceKind = "baked" | "live" | "serve" | "widget";
 export interface Source {
   readonly kind: SourceKind;
   film(params: FilmParams): Promise<Film>;
-  /** Snapshots as they come. The iteration may be left early, which stops the run. Errors are sentences for the reader. */
-  run(params: RunParams): AsyncIterable<Snapshot>;
+  /** Snapshots as they come. The iteration may be left early, which stops the run, also between two snapshots by the
+      signal. Errors are sentences for the reader. */
+  run(params: RunParams, signal?: AbortSignal): AsyncIterable<Snapshot>;
   /** true, or the reason, as a sentence, why this run is not possible here. */
   can(params: RunParams): true | string;
 }
