@@ -87,7 +87,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const root = el.shadowRoot ?? el.attachShadow({ mode: "open" });
   el.dataset.lmSuppressShortcuts = "true"; // JupyterLab's keys, such as the arrows, do not act on its cells here
   const style = document.createElement("style");
-  style.textContent = css;
+  style.textContent = `${css}\n.mf { min-height: 0; }`; // the height of what it shows, not of the window
   const place = document.createElement("div");
   place.textContent = ASKING;
   root.replaceChildren(style, place);
