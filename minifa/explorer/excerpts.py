@@ -56,15 +56,16 @@ class Excerpt:
 
 def block(shape: Sequence[int], most: int) -> tuple[slice, ...]:
     """The slices of the first entries of an array, at most ``most`` of them (at least 1): about as many rows as
-    columns, which are the last two axes, of all elements of a kernel, if possible of all positions.
+    columns, which are the last two axes, of all elements of a kernel.
 
     >>> from minifa.explorer.excerpts import block
     >>> [part.stop for part in block((1024, 10), 1000)], [part.stop for part in block((3, 3, 64, 64), 1000)]
-    ([100, 10], [3, 3, 10, 10])
+    ([100, 10], [3, 3, 11, 10])
     """
-    if len(shape) < 2:
+    if len(shape) < 2 or math.prod(shape) <= most:
         return tuple(slice(min(size, most)) for size in shape)
     *outer, rows, columns = shape
+    outer[:-2] = [1] * len(outer[:-2])  # the first position of kernels that differ between positions
     while math.prod(outer) > most:
         first = next(i for i, size in enumerate(outer) if size > 1)
         outer[first] = 1

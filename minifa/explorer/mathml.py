@@ -59,7 +59,8 @@ def mathml(line: str, symbols: Container[str] = ()) -> str:
     Raises:
         TypeError: the line is not a str.
 
-    >>> print(mf.explorer.mathml.mathml("B = W.T").partition(">")[2])
+    >>> from minifa.explorer.mathml import mathml
+    >>> print(mathml("B = W.T").partition(">")[2])
     <mrow><mi data-symbol="B">B</mi><mo>=</mo><msup><mi data-symbol="W">W</mi><mi>T</mi></msup></mrow></math>
     """
     tokens = list(_tokens(check_str(line, "a line of an equation")))

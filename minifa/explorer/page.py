@@ -22,7 +22,7 @@ from ..experiments.experiment import AN_EXPERIMENT, describe_options
 from ..storage.atomic import expanded, write_atomic
 from ..tracing.stepper import Replay
 from ..validation import check_int, check_list, check_str, check_type
-from . import excerpts
+from . import excerpts, grid
 from .arrays import ArrayTable, Json, check_size
 from .films import describe_rule, film
 from .live_start import live_start
@@ -83,6 +83,7 @@ def explore(
         "runs": runs,
         "chance": {name: chance_of_run(replace(experiment, rule=name), data) for name in rule_names},
         "chance_how": CHANCE_HOW,
+        "grid": grid.read(),
     }
     if (live := live_start(experiment, data, table)) is not None:
         content["live"] = live

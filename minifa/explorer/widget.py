@@ -86,9 +86,11 @@ def explore(
     Explorer = _widget_class()
     check_type(net, Network, A_NETWORK)
     check_type(rule, Rule, A_RULE)
+    if len(check_list(batch, object, "the batch must be a pair (x, y)")) != 2:
+        raise ValueError(f"the batch must be a pair (x, y), got {len(batch)} items")
     loss = _loss_for(net, batch, data) if loss is None else loss
     optimizer = SGD() if optimizer is None else optimizer
-    others = _usual_rules(net, rule) if rules is None else _instances(rules, rule)
+    others = _usual_rules(net, rule, batch, loss) if rules is None else _instances(rules, rule)
     session = Session.of_objects(net, rule, loss, optimizer, batch, others, data, updates, train_updates)
     return Explorer(session)
 
@@ -104,22 +106,24 @@ def _widget_class() -> type[Explorer]:
     return Explorer
 
 
-def _loss_for(net: Network, batch: tuple[Any, Any], data: Dataset | None) -> Loss:
+def _loss_for(net: Network, batch: Sequence[Any], data: Dataset | None) -> Loss:
     if data is not None:
         return LOSSES[default_loss(check_type(data, Dataset, A_DATASET))]()
-    labels = len(batch) == 2 and numpy.asarray(backend.to_host(batch[1]))
-    if not isinstance(labels, numpy.ndarray) or labels.dtype.kind not in "iub" or labels.ndim != 1:
+    y = numpy.asarray(backend.to_host(batch[1]))
+    if y.dtype.kind not in "iu" or y.ndim != 1:
         return LOSSES["half_squared_error"]()
     outputs = math.prod(net.output_shape or net.output_layer.weight_shape[-1:])
     return LOSSES["sigmoid_cross_entropy" if outputs == 1 else "softmax_cross_entropy"]()
 
 
-def _usual_rules(net: Network, rule: Rule) -> list[str | Rule]:
+def _usual_rules(net: Network, rule: Rule, batch: Sequence[Any], loss: Loss) -> list[str | Rule]:
     """The usual rules that can train this network."""
+    trial, attached = copy.deepcopy((net, rule))
+    attached.check_batch(trial, backend.asarray(batch[0], net.dtype), batch[1], loss)  # now its shapes are known
     possible: list[str | Rule] = []
     for name in USUAL_RULES:
         try:
-            rules.make(name, seed=rule.seed).attach(copy.deepcopy(net))
+            rules.make(name, seed=rule.seed).attach(copy.deepcopy(trial))
         except ValueError:
             continue
         possible.append(name)

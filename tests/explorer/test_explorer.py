@@ -156,7 +156,7 @@ def test_snapshots_of_the_run_are_denser_at_the_start():
         assert at[0] == 0 and at[1] == 1 and at[-1] == updates and at == sorted(set(at))
         assert len(at) <= runs.SNAPSHOTS
     gaps = np.diff(at)
-    assert gaps[0] == 1 and gaps[-1] > 100 and len(at) > 25
+    assert gaps[0] == 1 and gaps[-1] > 100 and len(at) > 20
 
 
 def test_feedback_is_constant_or_changes_as_the_rule_says(tiny_page):
@@ -228,12 +228,15 @@ def check_films(page, names):
 
 
 def test_the_default_page_is_small(default_path):
-    assert default_path.stat().st_size < 5e6
+    assert default_path.stat().st_size < 2e6
 
 
 def test_the_page_loads_no_external_resource(tiny_page):
     addresses = set(re.findall(r"\w+://[^\s\"'`)]*", tiny_page))
-    assert addresses == {"http://www.w3.org/2000/svg"}  # the name of a format, which is not fetched
+    # Names of formats, which are not fetched.
+    assert {one.rstrip("\\") for one in addresses} <= {
+        f"http://www.w3.org/{name}" for name in ("2000/svg", "1998/Math/MathML", "1999/xhtml")
+    }
     assert set(re.findall(r"\b(?:src|href)=[\"']?([^\"'\s>]*)", tiny_page)) == {"data:,"}
     assert "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:" in tiny_page
     for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "fetch(", "import(", "eval("):

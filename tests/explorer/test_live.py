@@ -1,6 +1,6 @@
 """The engine in the page (web/src/live.ts) against minifa: weights, biases and feedback after one update and after 100
-under each of its rules, at rates at which training is stable; angles, loss and accuracy. The playground's settings in the
-address, its Python, and the images of what a reader draws."""
+under each of its rules, at rates at which training is stable; angles, loss and accuracy. The playground's settings in
+the address, its Python, and the images of what a reader draws."""
 
 from __future__ import annotations
 
@@ -315,8 +315,9 @@ def test_the_python_of_a_run_makes_the_same_run(content, capsys):
 
 CHOICES = {"rules": ["bp", "fa", "dfa"], "depths": [1, 2, 3], "widths": [8, 16, 32], "seeds": [0, 1], "epochs": [1, 6]}
 STANDARD = {
-    "rule": "fa", "rate": 0.02, "depth": 2, "width": 16, "noise": 0, "seed": 0, "epochs": 6, "angle": None, "painted": {},
-}  # fmt: skip
+    **{"rule": "fa", "rate": 0.02, "depth": 2, "width": 16, "noise": 0, "seed": 0, "epochs": 6, "angle": None},
+    "painted": {},
+}
 
 
 @pytest.mark.parametrize(

@@ -227,10 +227,20 @@ def test_defaults_follow_the_targets():
 
 
 def test_the_usual_rules_are_those_that_can_train_the_network():
+    net, rule, loss, _ = objects()
+    assert widgets._usual_rules(net, rule, BATCH, loss) == ["bp", "fa", "usf", "dfa"]
+    flat = mf.Network([mf.Flatten(), mf.Linear(4, 3), mf.ReLU(), mf.Linear(3, 2)])  # its shapes are not known yet
+    images = np.ones((5, 2, 2, 1), "f4"), np.zeros(5, int)
+    assert "dfa" in widgets._usual_rules(flat, rules.BP().attach(flat), images, loss)
+    block = mf.Network([mf.Residual([mf.Linear(2, 2), mf.Tanh()]), mf.Linear(2, 2)])
+    assert "bp" in widgets._usual_rules(block, rules.BP().attach(block), BATCH, loss)
+
+
+@pytest.mark.parametrize("batch", [BATCH[:1], (*BATCH, None), 3])
+def test_a_batch_that_is_no_pair_is_refused(batch, explore):
     net, rule, *_ = objects()
-    assert widgets._usual_rules(net, rule) == ["bp", "fa", "usf", "dfa"]
-    block = mf.Network([mf.Residual([mf.Linear(3, 3), mf.Tanh()]), mf.Linear(3, 2)])
-    assert "bp" in widgets._usual_rules(block, rules.BP().attach(block))
+    with pytest.raises((TypeError, ValueError), match=r"the batch must be a pair \(x, y\)"):
+        explore(net, rule, batch)
 
 
 def test_classes_of_rules_become_instances():

@@ -557,3 +557,16 @@ def test_lines_fit_into_the_width(width):
 def test_arrays_outside_the_equation_are_listed_after_it():
     text = with_numbers("B = M, M drawn once", {"B": np.array([1.0]), "W": np.array([2.0])})
     assert text == "[1] = M, M drawn once\n\nW = [2]"
+
+
+def test_feedback_of_a_layer_in_a_block_that_the_optimizer_updates_is_called_B():
+    """The name of such a layer has dots."""
+    layers = [mf.Linear(3, 4), mf.Residual([mf.Linear(4, 4), mf.Tanh(), mf.Linear(4, 4)]), mf.Linear(4, 2)]
+    net = mf.Network(layers, input_shape=(3,))
+    rule = mf.rules.KolenPollack().attach(net)
+    trace = mf.trace(net, rule, [[1.0, 2.0, 3.0]], [0], mf.SoftmaxCrossEntropy(), mf.SGD(lr=0.1))
+    moments = [moment for moment in trace if moment.kind == "feedback_update"]
+    assert {moment.layer for moment in moments} == {"residual1.body.linear1", "residual1.body.linear2", "linear2"}
+    for moment in moments:
+        assert moment.equation == "B_new = B - lr * dB" and moment.new == (f"{moment.layer}.B",)
+        assert moment.title == f"Update of {moment.layer}.B by the optimizer"

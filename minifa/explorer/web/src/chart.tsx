@@ -17,6 +17,8 @@ export interface Series {
   style: LineStyle;
   /** Drawn thicker and on top. */
   chosen?: boolean;
+  /** A thin curve without markers and name, beside a curve that names it: one seed beside the mean of all. */
+  quiet?: boolean;
 }
 
 export interface ChartProps {
@@ -32,6 +34,7 @@ export interface ChartProps {
   from?: number;
   to?: number;
   band?: Band | null;
+  /** Shown at the end of the band, as the names of the curves. */
   bandLabel?: string;
   /** A dashed line with its label: above its left end, or below its right end. */
   guide?: { at: number; label: string; below?: boolean } | null;
@@ -71,8 +74,8 @@ export function tick(value: number): string {
   return minus(String(Number(value.toPrecision(3))));
 }
 
-function scaleOf(values: number[], from: number | undefined, to: number | undefined, bottom: number, top: number) {
-  const [low = 0, high = 1] = extent(values);
+function scaleOf(values: number[], { from, to, band }: ChartProps, bottom: number, top: number) {
+  const [low = 0, high = 1] = extent(band ? [...values, ...band] : values);
   const positive = values.filter((value) => value > 0);
   const wide = to === undefined && positive.length === values.length && high / Math.min(...positive) > RATIO;
   if (wide) return { y: scaleLog([low, high], [bottom, top]).nice(), log: true };
@@ -96,10 +99,12 @@ export function Chart(props: ChartProps): JSX.Element {
   const shown = props.series.map((one) => ({ ...one, points: one.points.filter((p): p is readonly [number, number] => isNumber(p[1])) }));
   const drawn = shown.filter((one) => one.points.length);
   const values = drawn.flatMap((one) => one.points.map(([, y]) => y));
-  const longest = Math.max(2, ...drawn.map((one) => Math.min(one.name.length, 20)));
+  const named = [...drawn.keys()].filter((k) => !drawn[k].quiet);
+  const bandName = props.band && props.bandLabel ? [props.bandLabel] : [];
+  const longest = Math.max(2, ...[...named.map((k) => drawn[k].name), ...bandName].map((name) => Math.min(name.length, 20)));
   const gap = 14;
-  const height = Math.max(props.height ?? 190, drawn.length * gap + 44);
-  const { y, log } = scaleOf(values.length ? values : [0, 1], props.from, props.to, height - 38, 12);
+  const height = Math.max(props.height ?? 190, (named.length + bandName.length) * gap + 44);
+  const { y, log } = scaleOf(values.length ? values : [0, 1], props, height - 38, 12);
   const ticks = log ? y.ticks(4).filter((value) => Math.abs(Math.log10(value) % 1) < 1e-9) : y.ticks(4);
   const rows = ticks.length > 1 ? ticks : y.ticks(3);
   const texts = rows.map((value) => tick(value) + (props.unit ?? ""));
@@ -112,10 +117,12 @@ export function Chart(props: ChartProps): JSX.Element {
     .domain([first, last > first ? last : first + 1]).range([left, right]);
   const columns = props.xLog ? [0, 1, 10, 100, 1000, 1e4, 1e5].filter((one) => one <= last && one >= first) : x.ticks(clamp(Math.floor((right - left) / 60), 2, 8));
   const ends = drawn.map((one) => y(one.points.at(-1)![1]));
-  const heights = spread(ends, 12, height - 42, gap);
+  const bandEnds = bandName.map(() => y((props.band![0] + props.band![1]) / 2));
+  const moved = spread([...named.map((k) => ends[k]), ...bandEnds], 12, height - 42, gap);
+  const heights = new Map(named.map((k, i) => [k, moved[i]]));
   const path = line<readonly [number, number]>().x(([at]) => x(at)).y(([, value]) => y(value));
   const order = [...drawn.keys()].sort((a, b) => Number(drawn[a].chosen ?? false) - Number(drawn[b].chosen ?? false));
-  const words = drawn.map(({ name, points }) => `${name}: from ${tick(points[0][1])} to ${tick(points.at(-1)![1])}`);
+  const words = named.map((k) => drawn[k]).map(({ name, points }) => `${name}: from ${tick(points[0][1])} to ${tick(points.at(-1)![1])}`);
 
   const all = [...new Set(xs)].sort((a, b) => a - b);
   const choose = (event: MouseEvent) => {
@@ -141,17 +148,19 @@ export function Chart(props: ChartProps): JSX.Element {
           {props.guide && (props.guide.below
             ? <text class="guide" x={right} y={y(props.guide.at) + 15} text-anchor="end">{props.guide.label}</text>
             : <text class="guide" x={left + 4} y={y(props.guide.at) - 5}>{props.guide.label}</text>)}
+          {bandName.map((name) => <text class="end of-band" x={x(end) + 12} y={moved[named.length] + 4}>{name}</text>)}
           {order.map((k) => {
-            const { name, points, style, chosen } = drawn[k];
+            const { name, points, style, chosen, quiet } = drawn[k];
+            const at = heights.get(k);
             const mark = symbol(SHAPES[style.marker], chosen ? 60 : 40)();
             const every = Math.max(1, Math.ceil(points.length / 5));
             const marked = points.filter((_, i) => i === points.length - 1 || i % every === 0);
             return (
-              <g class={chosen ? "this" : undefined} style={`--curve:${style.colour}`} key={name}>
+              <g class={quiet ? "quiet" : chosen ? "this" : undefined} style={`--curve:${style.colour}`} key={name}>
                 <path class="curve" d={path(points)!} stroke-dasharray={style.dash || undefined} />
-                {marked.map(([at, value]) => <path class="marker" d={mark ?? ""} transform={`translate(${x(at)} ${y(value)})`} />)}
-                {Math.abs(heights[k] - ends[k]) > 3 && <path class="leader" d={`M${x(points.at(-1)![0]) + 5} ${ends[k]}L${x(end) + 8} ${heights[k]}`} />}
-                <text class="end" x={x(end) + 12} y={heights[k] + 4}>{name.length > 20 ? `${name.slice(0, 19)}…` : name}</text>
+                {!quiet && marked.map(([at, value]) => <path class={style.marker === "plus" ? "marker of-lines" : "marker"} d={mark ?? ""} transform={`translate(${x(at)} ${y(value)})`} />)}
+                {at !== undefined && Math.abs(at - ends[k]) > 3 && <path class="leader" d={`M${x(points.at(-1)![0]) + 5} ${ends[k]}L${x(end) + 8} ${at}`} />}
+                {at !== undefined && <text class="end" x={x(end) + 12} y={at + 4}>{name.length > 20 ? `${name.slice(0, 19)}…` : name}</text>}
               </g>
             );
           })}
@@ -162,17 +171,20 @@ export function Chart(props: ChartProps): JSX.Element {
   );
 }
 
+/** Whether the reader asked for less motion. */
+export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
 /** Calls back on every frame with the milliseconds since the last one, while `on`. With reduced motion, about 4 times a second. */
 export function useFrames(on: boolean, step: (elapsed: number) => void): void {
   const latest = useRef(step);
   latest.current = step;
   useEffect(() => {
     if (!on) return undefined;
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const calm = isCalm();
     let [frame, before] = [0, performance.now()];
     const tick = (now: number) => {
       if (!calm || now - before > 250) {
-        latest.current(Math.min(now - before, 500));
+        latest.current(clamp(now - before, 0, 500)); // a first frame may have begun before `before`
         before = now;
       }
       frame = requestAnimationFrame(tick);

@@ -64,10 +64,14 @@ export function tableOf(packed: Packed[]): Arr[] {
 const mapped = <A, B>(from: Record<string, A>, change: (value: A) => B): Record<string, B> =>
   Object.fromEntries(Object.entries(from).map(([key, value]) => [key, change(value)]));
 
-export function decodeFilm(raw: Raw[], arrays: Arr[]): Film {
+/** The MathML of a moment's or rule's equation. A page has that of every line once, by its text. */
+const spelled = (one: Raw, mathml: Record<string, string>): string[] =>
+  one.mathml ?? one.equation.split("\n").map((line: string) => mathml[line] ?? "");
+
+export function decodeFilm(raw: Raw[], arrays: Arr[], mathml: Record<string, string> = {}): Film {
   const term = (value: Raw): Term =>
     value !== null && typeof value === "object" ? { ...value, array: arrays[value.array] } : value;
-  return raw.map((one) => ({ ...one, terms: mapped(one.terms, term), new: mapped(one.new, (at: number) => arrays[at]) }) as Moment);
+  return raw.map((one) => ({ ...one, mathml: spelled(one, mathml), terms: mapped(one.terms, term), new: mapped(one.new, (at: number) => arrays[at]) }) as Moment);
 }
 
 export function decodeSnapshot(raw: Raw, arrays: Arr[], update: number): Snapshot {
@@ -82,9 +86,11 @@ export function decodeSnapshot(raw: Raw, arrays: Arr[], update: number): Snapsho
 
 export function decodeContent(raw: Raw): Content {
   const arrays = tableOf(raw.arrays ?? []);
+  const mathml = raw.mathml ?? {};
   return {
     ...raw,
-    films: mapped(raw.films, (film: Raw[]) => decodeFilm(film, arrays)),
+    rules: raw.rules.map((rule: Raw) => ({ ...rule, mathml: spelled(rule, mathml) })),
+    films: mapped(raw.films, (film: Raw[]) => decodeFilm(film, arrays, mathml)),
     runs: mapped(raw.runs, (run: Raw[]) => run.map((one, i) => decodeSnapshot(one, arrays, raw.at[i]))),
     table: arrays, // for content.live, whose references live.ts resolves
   };

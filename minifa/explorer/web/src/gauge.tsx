@@ -66,7 +66,7 @@ export function Gauge({ label, angle, band, how, others = [], bare = false, comp
       {!bare && !compact && (
         <figcaption>
           <b>{label}</b>
-          {words && <p>{words}{band && how ? ` (${how})` : ""}</p>}
+          {words && <p>{words}{band && how && words.includes("chance") ? ` (${how})` : ""}</p>}
           {elsewhere && <p>{elsewhere}</p>}
         </figcaption>
       )}

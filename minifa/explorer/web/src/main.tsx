@@ -5,8 +5,8 @@ import { render } from "preact";
 import { Page } from "./app";
 import { bakedSource } from "./baked";
 import { decodeContent } from "./content";
-import { liveOf } from "./live_source";
 import { Engine, serveSource } from "./serve";
+import { liveOf } from "./live_source";
 import css from "./style.css";
 import type { Content, Source } from "./types";
 
@@ -39,7 +39,7 @@ async function start(): Promise<void> {
   mount(place, content, engine ? serveSource(engine, content) : bakedSource(content), liveOf(content), onlyChapters());
 }
 
-// For the tests, which compare the engine in the page with minifa, and let the source talk to minifa's server:
+// For the tests, which compare the engine in the page with minifa and let the page talk to minifa's server:
 export { imageOf } from "./digit_pad";
 export { Net } from "./live";
 export { pythonFor } from "./script";

@@ -43,7 +43,7 @@ export function pythonFor(params: RunParams, epochs: number): string {
     "x, y = data.train.x, data.train.y.copy()",
     ...(noise ? noiseLines(params) : []),
     "",
-    `layers = mf.models.mlp(data.input_shape, data.n_out, hidden=(${hidden.join(", ")},))`,
+    `layers = mf.models.mlp(data.input_shape, data.n_out, hidden=(${hidden.join(", ")}${hidden.length > 1 ? "" : ","}))`,
     `net = mf.Network(layers, seed=${seed}, input_shape=data.input_shape)`,
     `rule = mf.rules.${CLASSES[rule] ?? rule}(${options}).attach(net)`,
     ...(rule === "brsf" ? ["# The page draws other magnitudes than minifa, so the results differ a little."] : []),

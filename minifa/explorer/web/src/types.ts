@@ -16,9 +16,9 @@ export type Band = readonly [low: number, high: number];
 export interface NamedArr {
   array: Arr;
   name: string;
-  /** The shape of the whole array, if the page keeps only a part of it. */
+  /** The shape of the whole array, of which the page has only the first rows and columns, or examples. */
   of?: number[];
-  /** The equation needs more of the array than the page keeps. */
+  /** Whether the equation needs more of it than the page has, so that it cannot be worked out here. */
   partial?: boolean;
 }
 export type Term = number | string | NamedArr;
@@ -36,15 +36,15 @@ export interface Moment {
   mathml?: string[];
   terms: Record<string, Term>;
   new: Record<string, Arr>;
+  /** The shapes of new arrays of which the page has only a part. */
+  cut?: Record<string, number[]>;
   angles: Record<string, number | null>;
   chance: Record<string, Band>;
   chance_how?: Record<string, string>;
-  /** The shapes of the new arrays of which the page keeps only a part. */
-  cut?: Record<string, number[]>;
 }
 export type Film = Moment[];
 
-export interface Matrix { array: Arr; /** Relative change since the start. */ moved: number | string | null }
+export interface Matrix { array: Arr; /** Relative change since the start. */ moved: number | string | null; /** As in NamedArr. */ of?: number[] }
 
 export interface LayerSnapshot {
   W: Matrix;
