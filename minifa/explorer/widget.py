@@ -64,7 +64,7 @@ def explore(
             squared error.
         optimizer: None: ``SGD()``, with learning rate 0.01.
         rules: other rules to choose from: names with options (``"usf:scale=init"``), classes, or instances. None: bp,
-            fa, usf and dfa, without those that cannot train this network.
+            fa, usf and dfa, without those that cannot train this network (dfa needs one whose input shape is known).
         data: a data set for training runs, in batches of the size of ``batch``, and for the measurements of each
             snapshot. None: every update has the given batch, which is also what is measured.
         updates: updates under your rule before the step that is shown, 0 to 10,000.
@@ -90,7 +90,7 @@ def explore(
         raise ValueError(f"the batch must be a pair (x, y), got {len(batch)} items")
     loss = _loss_for(net, batch, data) if loss is None else loss
     optimizer = SGD() if optimizer is None else optimizer
-    others = _usual_rules(net, rule, batch, loss) if rules is None else _instances(rules, rule)
+    others = _usual_rules(net, rule) if rules is None else _instances(rules, rule)
     session = Session.of_objects(net, rule, loss, optimizer, batch, others, data, updates, train_updates)
     return Explorer(session)
 
@@ -116,14 +116,12 @@ def _loss_for(net: Network, batch: Sequence[Any], data: Dataset | None) -> Loss:
     return LOSSES["sigmoid_cross_entropy" if outputs == 1 else "softmax_cross_entropy"]()
 
 
-def _usual_rules(net: Network, rule: Rule, batch: Sequence[Any], loss: Loss) -> list[str | Rule]:
+def _usual_rules(net: Network, rule: Rule) -> list[str | Rule]:
     """The usual rules that can train this network."""
-    trial, attached = copy.deepcopy((net, rule))
-    attached.check_batch(trial, backend.asarray(batch[0], net.dtype), batch[1], loss)  # now its shapes are known
     possible: list[str | Rule] = []
     for name in USUAL_RULES:
         try:
-            rules.make(name, seed=rule.seed).attach(copy.deepcopy(trial))
+            rules.make(name, seed=rule.seed).attach(copy.deepcopy(net))
         except ValueError:
             continue
         possible.append(name)

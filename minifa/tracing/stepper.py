@@ -208,7 +208,7 @@ class Stepper(cmd.Cmd):
 
     def write_styled(self, text: str) -> None:
         """Print a text that is printable except for its colours."""
-        print(text, file=unescaped(self.stdout) if self.color else self.stdout)
+        print(check_str(text, "the text"), file=unescaped(self.stdout) if self.color else self.stdout)
 
     def show(self) -> None:
         text = pages.show(self.traces, self.i, terminal_width(), self.color)

@@ -227,13 +227,10 @@ def test_defaults_follow_the_targets():
 
 
 def test_the_usual_rules_are_those_that_can_train_the_network():
-    net, rule, loss, _ = objects()
-    assert widgets._usual_rules(net, rule, BATCH, loss) == ["bp", "fa", "usf", "dfa"]
-    flat = mf.Network([mf.Flatten(), mf.Linear(4, 3), mf.ReLU(), mf.Linear(3, 2)])  # its shapes are not known yet
-    images = np.ones((5, 2, 2, 1), "f4"), np.zeros(5, int)
-    assert "dfa" in widgets._usual_rules(flat, rules.BP().attach(flat), images, loss)
-    block = mf.Network([mf.Residual([mf.Linear(2, 2), mf.Tanh()]), mf.Linear(2, 2)])
-    assert "bp" in widgets._usual_rules(block, rules.BP().attach(block), BATCH, loss)
+    net, rule, *_ = objects()
+    assert widgets._usual_rules(net, rule) == ["bp", "fa", "usf", "dfa"]
+    flat = mf.Network([mf.Flatten(), mf.Linear(4, 3), mf.ReLU(), mf.Linear(3, 2)])  # its input shape is not known
+    assert widgets._usual_rules(flat, rules.BP().attach(flat)) == ["bp", "fa", "usf"]
 
 
 @pytest.mark.parametrize("batch", [BATCH[:1], (*BATCH, None), 3])
