@@ -12,7 +12,7 @@ bias, where a page computes outputs itself.
 
 from __future__ import annotations
 
-__all__ = ["Snapshots", "batches_of", "chance_of_run", "run", "snapshot_updates", "train"]
+__all__: list[str] = []
 
 import math
 from collections.abc import Callable, Iterator
