@@ -57,3 +57,5 @@ start().catch((error: unknown) => {
   const message = error instanceof Error ? error.message : String(error);
   render(<Notice text={message} />, document.getElementById("page")!);
 });
+
+export { default } from "./widget";
