@@ -20,7 +20,7 @@ own. They stand with the weighted layer below. Angles and sizes are None if they
 
 from __future__ import annotations
 
-__all__ = ["Snapshots", "batches_of", "chance_of_run", "run", "snapshot_updates", "train"]
+__all__: list[str] = []
 
 import math
 from collections.abc import Callable, Iterator
