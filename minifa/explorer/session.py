@@ -194,6 +194,7 @@ class Session:
                 cannot train this network. The message is a sentence for the page.
             Stopped: the work was stopped.
         """
+        _check_stopped(stopped)
         wanted = read_film(params, self.setup.rules[0], self.updates)
         while not self._lock.acquire(timeout=WAIT):
             _raise_if(stopped)
@@ -215,6 +216,7 @@ class Session:
         Raises:
             TypeError, ValueError: as `film`.
         """
+        _check_stopped(stopped)
         wanted = read_run(params, self.setup.rules[0], self.train_updates)
         trainer, data, batch = self.setup.training(wanted)
         snapshots = Snapshots(trainer, data, ArrayTable(), biases=True)  # for a digit that the reader draws
@@ -280,6 +282,11 @@ def _identity(request: Any) -> str | int | None:
     ):
         raise ValueError(f"the id of a request must be a text of at most {LONGEST_ID} characters or an int")
     return identity
+
+
+def _check_stopped(stopped: Any) -> None:
+    if not callable(stopped):
+        raise TypeError(f"stopped must be callable without arguments, got {stopped!r}")
 
 
 def _raise_if(stopped: Callable[[], bool]) -> None:

@@ -43,10 +43,13 @@ async function start(): Promise<void> {
   mount(place, content, engine ? serveSource(engine, content) : bakedSource(content), liveOf(content), onlyChapters());
 }
 
-// For the tests, which compare the engine in the page with minifa and let the page talk to minifa's server:
+// For the tests, which compare the engine in the page and the sums of chapter 2 with minifa and let the page talk to
+// minifa's server:
+export { decodeFilm, tableOf } from "./content";
 export { imageOf } from "./digit_pad";
 export { Net } from "./live";
 export { pythonFor } from "./script";
+export { work } from "./step/arithmetic";
 export { paramsOf, readSettings, writeSettings } from "./settings";
 export { decodeContent, Engine, liveOf, serveSource };
 
@@ -54,3 +57,5 @@ start().catch((error: unknown) => {
   const message = error instanceof Error ? error.message : String(error);
   render(<Notice text={message} />, document.getElementById("page")!);
 });
+
+export { default } from "./widget";
