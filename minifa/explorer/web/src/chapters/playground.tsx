@@ -16,6 +16,7 @@ import { clamp, degrees, isNumber, percent } from "../numbers";
 import { pythonFor } from "../script";
 import { type Choices, MOST_NOISE, type Painted, RATES, type Settings, type Sign, hiddenOf, paramsOf, readSettings, rounded, writeSettings } from "../settings";
 import type { Arr, Content, RunParams, Snapshot, Source } from "../types";
+import { Training } from "../training";
 import { type Run, useRun } from "../use_run";
 import { chanceBand, share, thousands } from "./hero";
 import css from "./live.css";
@@ -75,6 +76,14 @@ export function Playground({ parts }: ChapterProps): JSX.Element {
   const { content, source, live } = useContext(AppContext);
   const own = typeof live === "string" ? null : (live as LiveSource);
   const engine = source.kind === "baked" ? own : source;
+  if (engine && !own) {
+    return (
+      <>
+        <style>{css}</style>
+        <Training engine={engine} />
+      </>
+    );
+  }
   return (
     <>
       <style>{css}</style>
