@@ -26,7 +26,7 @@ LEVELS = """
     checkpoints signals
     experiments
     figures tracing testing bench
-    notebook comparison
+    notebook comparison explorer
     cli
 """
 LEVEL = {name: number for number, line in enumerate(LEVELS.split("\n")) for name in line.split()}
