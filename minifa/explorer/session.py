@@ -24,7 +24,7 @@ Whatever is left out has the session's own value.
 
 from __future__ import annotations
 
-__all__ = ["Session", "Stopped"]
+__all__: list[str] = []
 
 import threading
 import traceback
@@ -42,6 +42,7 @@ from ..registry import unknown
 from ..rules.base import Rule
 from ..text import one_line
 from ..validation import check_int
+from . import grid
 from .arrays import MOST_BYTES, ArrayTable, Json
 from .films import film
 from .parameters import MOST_UPDATES, MOST_UPDATES_BEFORE, RunParameters, read_film, read_run
@@ -174,6 +175,7 @@ class Session:
             "runs": {},
             "chance": {},
             "chance_how": CHANCE_HOW,
+            "grid": grid.read(),
             "arrays": table.packed(),
             "defaults": {**defaults, **described["defaults"]},
             "can": self.setup.can,

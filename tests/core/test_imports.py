@@ -26,7 +26,8 @@ LEVELS = """
     checkpoints signals
     experiments
     figures tracing testing bench
-    notebook comparison explorer
+    explorer
+    notebook comparison
     cli
 """
 LEVEL = {name: number for number, line in enumerate(LEVELS.split("\n")) for name in line.split()}

@@ -50,6 +50,11 @@ def focus(window, css):
     window.run("document.querySelector(arguments[0]).focus()", css)
 
 
+def needle(window):
+    """The angle that the gauge of chapter 1 shows."""
+    return window.run("return document.querySelector('.twin-side .gauge .big').textContent")
+
+
 def angle(a, b):
     return math.degrees(math.acos(np.clip((a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum()), -1, 1)))
 
@@ -64,7 +69,7 @@ def test_the_error_through_a_cut_twin_is_the_product_with_the_engine_s_numbers(c
     chromium.open(f"{pages('default')}#chapter-1")
     chromium.settle()
     assert "agree with minifa's own error" in chromium.text("main")
-    assert chromium.text(".twin-side .gauge .big") == "0.0°"
+    assert needle(chromium) == "0.0°"
     i, j = map(
         int, re.search(r"unit (\d+) to (?:class|unit) (\d+)", chromium.text(".twin-side .slider label")).groups()
     )
@@ -72,11 +77,11 @@ def test_the_error_through_a_cut_twin_is_the_product_with_the_engine_s_numbers(c
     for share in (-1, -0.5, 0.25, 1):
         copies = W.copy()
         copies[i, j] = slide(chromium, TWIN, 0, share * np.abs(W).max())
-        assert chromium.text(".twin-side .gauge .big") == f"{angle(delta[0] @ copies.T, below[0]):.1f}°"
+        assert needle(chromium) == f"{angle(delta[0] @ copies.T, below[0]):.1f}°"
         assert "One wrong twin of 120" in chromium.text(".twin-side .story")
     chromium.click_on(".twin-side button", 1)
     chromium.settle()
-    assert chromium.text(".twin-side .gauge .big") == "0.0°"
+    assert needle(chromium) == "0.0°"
 
 
 def test_more_wrong_twins_turn_the_error_to_chance_and_nothing_moves(chromium, pages):
@@ -85,7 +90,7 @@ def test_more_wrong_twins_turn_the_error_to_chance_and_nothing_moves(chromium, p
     places, told = set(), []
     for wrong in (0, 1, 40, 80, 120):
         slide(chromium, TWIN, SHARE, wrong)
-        told.append(float(chromium.text(".twin-side .gauge .big").rstrip("°")))
+        told.append(float(needle(chromium).rstrip("°")))
         places.add(
             tuple(chromium.run("return [...document.querySelectorAll(arguments[0])].map((a) => a.offsetTop)", TWIN))
         )
@@ -94,7 +99,7 @@ def test_more_wrong_twins_turn_the_error_to_chance_and_nothing_moves(chromium, p
     assert "120 of 120 twins are wrong" in chromium.text(".twin-side .story")
     chromium.click_on(".twin-side button", 3)
     chromium.settle()
-    assert chromium.text(".twin-side .gauge .big") == "0.0°"
+    assert needle(chromium) == "0.0°"
 
 
 def test_the_arrow_keys_choose_a_synapse(window, pages):
@@ -228,8 +233,10 @@ def test_eleven_rules_are_named_and_told_apart_in_every_chart(window, pages):
     window.open(f"{pages('rules')}#training/dfa/linear2/100")
     window.settle()
     charts = window.run(
-        """return [...document.querySelectorAll(".charts .chart")].map((chart) => [...chart.querySelectorAll("g:has(> .curve)")]
-        .map((one) => [one.querySelector("text").textContent, one.querySelector(".curve").getAttribute("stroke-dasharray"),
+        """return [...document.querySelectorAll(".charts .chart")].map((chart) =>
+        [...chart.querySelectorAll("g:has(> .curve)")]
+        .map((one) => [one.querySelector("text").textContent,
+                       one.querySelector(".curve").getAttribute("stroke-dasharray"),
                        one.querySelector(".marker").getAttribute("d"), one.style.getPropertyValue("--curve")]))"""
     )
     assert [len(one) for one in charts][2:] == [11, 11]  # accuracy and loss

@@ -12,6 +12,7 @@ import { Why } from "./chapters/why";
 import type { Theme } from "./colours";
 import { type App as Shared, AppContext } from "./context";
 import { IconButton } from "./controls";
+import { hasRuns } from "./first_runs";
 import { ArrayTable, rangeOf } from "./heat";
 import { times } from "./numbers";
 import type { Arr, Content, Source } from "./types";
@@ -21,15 +22,13 @@ export interface ChapterProps {
   parts: string[];
 }
 
-interface Chapter { title: string; short: string; View: (props: ChapterProps) => JSX.Element; needs?: (content: Content) => boolean }
-
-const hasRuns = (content: Content) => Object.keys(content.runs).length > 0;
+interface Chapter { title: string; short: string; View: (props: ChapterProps) => JSX.Element; needs?: (content: Content, source: Source) => boolean }
 
 export const ALL: Chapter[] = [
   { title: "Learning through the wrong weights", short: "Two networks", View: Hero },
   { title: "Every weight needs a twin", short: "The twin", View: Twin },
   { title: "One step, number by number", short: "One step", View: Step },
-  { title: "Why it works", short: "Why", View: Why, needs: hasRuns },
+  { title: "Why it works", short: "Why", View: Why, needs: (content, source) => hasRuns(content) || source.kind !== "baked" },
   { title: "Where it fails", short: "Where it fails", View: Fails, needs: (content) => Boolean(content.grid) },
   { title: "Playground", short: "Playground", View: Playground },
 ];
@@ -82,7 +81,7 @@ function useTheme(first?: Theme): [Theme, string | undefined, () => void] {
 const QUIET_MS = 500; // so that playing does not read out every moment
 
 export function Page({ content, source, live, only, inside, theme: first }: PageProps): JSX.Element {
-  const shown = ALL.map((_, k) => k).filter((k) => (only ? only.includes(k) : true) && (ALL[k].needs?.(content) ?? true));
+  const shown = ALL.map((_, k) => k).filter((k) => (only ? only.includes(k) : true) && (ALL[k].needs?.(content, source) ?? true));
   const [address, go] = useAddress(inside !== undefined, `chapter-${shown[0]}`);
   const [theme, wished, switchTheme] = useTheme(first);
   const [said, setSaid] = useState("");

@@ -2,6 +2,7 @@
 // those of minifa/explorer/session.py; the answers come as lines of JSON, as they are made.
 
 import { decodeFilm, decodeSnapshot, type Packed, tableOf } from "./content";
+import type { Defaults } from "./first_runs";
 import type { Content, Film, FilmParams, RunParams, Snapshot, Source, SourceKind } from "./types";
 
 export const GONE = "The engine has stopped: start `minifa explore --serve` again.";
@@ -9,7 +10,7 @@ const KEPT = "minifa-token"; // for the page when it is loaded again in its tab
 
 /** What the content of a page has in addition when it comes from a session. */
 export interface Served extends Content {
-  defaults: { rule: string; lr: number; hidden: number[] | number | null; seed: number; updates: number; train_updates: number };
+  defaults: Defaults;
   /** What a run may change: true, or the reason why not. */
   can: Record<"lr" | "seed" | "hidden" | "noise", true | string>;
 }
@@ -122,7 +123,11 @@ export function serveSource(engine: Asking, content: Content, kind: SourceKind =
   return {
     kind,
     async film({ rule, updates }: FilmParams): Promise<Film> {
-      for await (const { film, arrays } of engine.ask("film", { rule, updates })) return decodeFilm(film!, tableOf(arrays!));
+      for await (const message of engine.ask("film", { rule, updates })) {
+        const film = decodeFilm(message.film!, tableOf(message.arrays!));
+        if (updates === undefined) content.films[rule] = film; // of the page's own step: the gauges of other rules show it
+        return film;
+      }
       throw new Error(engine.gone);
     },
     async *run(params: RunParams, signal?: AbortSignal): AsyncGenerator<Snapshot> {
