@@ -79,7 +79,7 @@ export function letterOf(film: Film | undefined, layer: string): string {
   return "B";
 }
 
-const SHOWN = new Set(["W", "weight_angle", "true_angle", "sign_agreement"]);
+const SHOWN = new Set(["W", "b", "weight_angle", "true_angle", "sign_agreement"]);
 const readable = (key: string) => key.replaceAll("_", " ");
 
 /** Numbers of a layer beyond those that every rule has, each with its name: targets, local errors, noise. */

@@ -1,0 +1,95 @@
+"""What the page must not do: reach a network, run what is data, write to the console, or grow."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pytest
+from page_checks import CHAPTERS
+
+import minifa as mf
+from minifa import models
+from minifa.data.base import Dataset, Examples
+from minifa.experiments import Experiment
+from minifa.explorer import page as explorer
+
+HOSTILE = "<img src=x onerror=alert(1)><!--<script>"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+def text_of(address):
+    return Path(unquote(urlparse(address).path)).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "largest"), [("default", 2.0), ("cnn", 5.0), ("deep", 5.0)])
+def test_pages_are_within_their_budgets(pages, name, largest):
+    assert len(text_of(pages(name))) / 1e6 <= largest  # MB
+
+
+def test_the_page_names_no_address(pages):
+    text = text_of(pages("default"))
+    assert POLICY in text
+    spaces = {"2000/svg", "1998/Math/MathML", "1999/xhtml"}  # names of formats, which are not fetched
+    assert set(re.findall(r"[a-z]{2,6}://[\w./]*", text)) <= {f"http://www.w3.org/{space}" for space in spaces}
+    assert set(re.findall(r"\b(?:src|href)=[\"']?([^\"'\s>$]*)", text.partition("<script")[0])) == {"data:,"}
+
+
+def test_the_page_loads_nothing(window, pages):
+    """The fixture asserts an empty console, too: a request that the policy stops would be there."""
+    for chapter in CHAPTERS:
+        window.open(f"{pages('default')}#chapter-{chapter}")
+        window.settle()
+        loaded = window.run("return performance.getEntriesByType('resource').map((one) => one.name)")
+        assert [name for name in loaded if not name.startswith("data:")] == []
+
+
+def test_the_policy_stops_what_would_leave_the_machine(chromium, pages):
+    chromium.open(pages("tiny"))
+    stopped = chromium.run(
+        """const tries = [() => fetch("http://127.0.0.1:9/"), () => import("data:text/javascript,export default 1"),
+          () => new Promise((done, fail) => { const one = new Image(); one.onload = done; one.onerror = fail;
+                                              one.src = "http://127.0.0.1:9/x.png" })];
+        const results = await Promise.allSettled(tries.map(async (one) => one()));
+        return results.map((one) => one.status)"""
+    )
+    assert stopped == ["rejected"] * 3
+    assert all("violates" in message for message in chromium.messages())
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A page with names that would become markup if they were not escaped."""
+    part = Examples(np.array([[-1, -1], [1, 1]], np.float32), np.array([0, 1]))
+    dataset = Dataset(HOSTILE, part, part, classes=("</script><script>alert(2)</script>", "b"))
+    experiment = Experiment(data=HOSTILE, model="hostile", lr=0.1, batch_size=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            models.MODELS,
+            "hostile",
+            lambda shape, n_out: [mf.Linear(2, 3, name=HOSTILE), mf.Tanh(), mf.Linear(3, n_out)],
+        )
+        page = explorer.explore(experiment, dataset, ["bp", "fa"], train_updates=2)
+    return explorer.write(page, tmp_path_factory.mktemp("hostile") / "page.html").as_uri()
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_hostile_names_are_shown_literally(window, hostile, chapter):
+    window.open(f"{hostile}#chapter-{chapter}")
+    window.wait("document.querySelector('h1')?.textContent")
+    window.settle()
+    assert window.run("return document.querySelectorAll('img').length") == 0
+    assert window.run("return document.querySelectorAll('script').length") == 2
+
+
+def test_a_hostile_name_is_the_title_of_its_moments(window, hostile):
+    window.open(f"{hostile}#step/fa/2")
+    window.wait("document.querySelector('.moment h2')")
+    for moment in range(2, 12):
+        window.run("location.hash = arguments[0]", f"step/fa/{moment}")
+        window.settle()
+    window.run("location.hash = 'step/fa/2'")
+    window.wait("document.querySelector('.moment h2').textContent === arguments[0]", f"Forward through {HOSTILE}")
+    assert window.run("return document.querySelectorAll('img').length") == 0
