@@ -261,6 +261,7 @@ def test_eleven_rules_are_named_and_told_apart_in_every_chart(window, pages):
                        one.querySelector(".marker").getAttribute("d"), one.style.getPropertyValue("--curve")]))"""
     )
     assert [len(one) for one in charts][2:4] == [11, 11]  # accuracy and loss
+    assert "size of the local error, relative to backpropagation's" in window.text(".layer-numbers")
     for chart in charts:
         assert len({name for name, *_ in chart}) == len(chart)
         marks = [(dash, colour) for _, dash, _, colour in chart]
