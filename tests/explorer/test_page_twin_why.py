@@ -212,6 +212,27 @@ def test_the_training_run_has_its_address_and_nothing_moves(window, pages):
     window.wait("location.hash.startsWith('#training/fa/linear2/')")
 
 
+def test_one_scale_for_w_b_and_their_difference_and_exact_numbers(chromium, pages):
+    content, array = content_of(pages("default"))
+    pairs = [(one["layers"]["linear2"]["W"], one["feedback"]["linear2"]) for one in content["runs"]["fa"]]
+    W, B = map(array, pairs[-1])
+    largest = max(np.abs(array(one)).max() for pair in pairs for one in pair)
+    chromium.open(f"{pages('default')}#training/fa/linear2/1000")
+    chromium.settle()
+    assert chromium.text(".training .scale").replace("\n", " ").split() == (
+        f"W, B and W - B of this run: -{largest:.3f} {largest:.3f}".split()
+    )
+    box = """const field = document.querySelectorAll(".turning .field")[2];
+        field.scrollIntoView({block: "center"});
+        const box = field.getBoundingClientRect();
+        return [box.x, box.y, box.width, box.height]"""
+    x, y, width, height = chromium.run(box)
+    chromium.point(x + width * 4.5 / W.shape[1], y + height * 7.5 / W.shape[0])
+    chromium.settle()
+    numbers = dict(re.findall(r"([WB])\[7, 4\] = (-?[\d.e-]+)", chromium.text(".weight-readout")))
+    assert np.float32(numbers["W"]) == W[7, 4] and np.float32(numbers["B"]) == B[7, 4]
+
+
 def test_the_story_says_what_carries_the_error_before_the_first_update(chromium, pages):
     chromium.open(f"{pages('default')}#training/bp/linear2/0")
     chromium.settle()
@@ -239,7 +260,8 @@ def test_eleven_rules_are_named_and_told_apart_in_every_chart(window, pages):
                        one.querySelector(".curve").getAttribute("stroke-dasharray"),
                        one.querySelector(".marker").getAttribute("d"), one.style.getPropertyValue("--curve")]))"""
     )
-    assert [len(one) for one in charts][2:] == [11, 11]  # accuracy and loss
+    assert [len(one) for one in charts][2:4] == [11, 11]  # accuracy and loss
+    assert "size of the local error, relative to backpropagation's" in window.text(".layer-numbers")
     for chart in charts:
         assert len({name for name, *_ in chart}) == len(chart)
         marks = [(dash, colour) for _, dash, _, colour in chart]

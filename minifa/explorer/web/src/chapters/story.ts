@@ -79,8 +79,15 @@ export function letterOf(film: Film | undefined, layer: string): string {
   return "B";
 }
 
-const SHOWN = new Set(["W", "b", "weight_angle", "true_angle", "sign_agreement"]);
-const readable = (key: string) => key.replaceAll("_", " ");
+const SHOWN = new Set(["W", "b", "weight_angle", "true_angle", "sign_agreement"]); // b is an array, not a number
+const NAMES: Record<string, string> = {
+  gradient_angle: "angle of the gradient to backpropagation's",
+  "local_error angle": "angle of the local error to backpropagation's",
+  "local_error size": "size of the local error, relative to backpropagation's",
+  "targets angle": "angle of activity minus target to backpropagation's direction",
+  "targets size": "size of activity minus target, relative to the activity",
+};
+const readable = (key: string) => NAMES[key] ?? key.replaceAll("_", " ");
 
 /** Numbers of a layer beyond those that every rule has, each with its name: targets, local errors, noise. */
 export function moreOf(layer: LayerSnapshot): [name: string, value: number | null][] {
