@@ -91,6 +91,9 @@ function Moments({ rule, names, film, bp, wanted, anchor }: MomentsProps): JSX.E
     setHovered(null);
     setPinned(null);
   }, [sides]);
+  useEffect(() => { // a film that had to be fetched: the address names its moment from now on
+    if (wanted === undefined && anchor.current) go(writeAddress("step", rule, at + 1), true);
+  }, [rule, wanted]);
   useEffect(() => say(playing ? moment.title : `${moment.title}. ${moment.why}`), [moment, playing]);
   const focus = hovered ?? pinned;
   const inspectNow = (one: Focus | null) => {
