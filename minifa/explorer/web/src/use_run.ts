@@ -4,13 +4,14 @@ import { useEffect, useState } from "preact/hooks";
 import type { RunParams, Snapshot, Source } from "./types";
 
 export interface Run {
+  /** While a run is "waiting" for its first snapshot, those of the run before. */
   snapshots: readonly Snapshot[];
   state: "waiting" | "running" | "done" | "failed";
   /** Why it failed, as a sentence. */
   message: string;
 }
 
-const WAITING: Run = { snapshots: [], state: "waiting", message: "" };
+const WAITING: Run & { key: string } = { snapshots: [], state: "waiting", message: "", key: "" };
 const SHOW_EVERY_MS = 60;
 
 /** Runs whenever the parameters change; null: no run. The run before is stopped. */
@@ -19,14 +20,14 @@ export function useRun(source: Source, params: RunParams | null): Run {
   const key = JSON.stringify(params);
   useEffect(() => {
     if (!params) return undefined;
-    let stopped = false;
-    const ending = new AbortController(); // a run may also be waiting for its next snapshot
+    const stop = new AbortController();
     const snapshots: Snapshot[] = [];
-    const show = (state: Run["state"], message = "") => !stopped && setRun({ snapshots: [...snapshots], state, message });
+    const show = (state: Run["state"], message = "") =>
+      !stop.signal.aborted && setRun({ snapshots: [...snapshots], state, message, key });
     const follow = async () => {
       let shown = 0;
-      for await (const snapshot of source.run(params, ending.signal)) {
-        if (stopped) return; // leaves the iteration, which stops the run
+      for await (const snapshot of source.run(params, stop.signal)) {
+        if (stop.signal.aborted) return; // leaves the iteration, which stops the run
         snapshots.push(snapshot);
         if (performance.now() - shown < SHOW_EVERY_MS) continue;
         shown = performance.now();
@@ -35,10 +36,7 @@ export function useRun(source: Source, params: RunParams | null): Run {
       show("done");
     };
     follow().catch((error: unknown) => show("failed", error instanceof Error ? error.message : String(error)));
-    return () => {
-      stopped = true;
-      ending.abort();
-    };
+    return () => stop.abort();
   }, [source, key]);
-  return run;
+  return run.key === key ? run : { ...run, state: "waiting" };
 }

@@ -43,7 +43,8 @@ function cellsOf(settings: Settings): Record<string, number> {
 export function summary(run: Run, params: RunParams, title: string): string {
   const { snapshots } = run;
   if (run.state === "failed") return run.message;
-  if (!snapshots.length) return run.state === "done" ? "Training diverged before the first update." : "The network is being trained.";
+  if (run.state === "waiting") return "The network is being trained.";
+  if (!snapshots.length) return "Training diverged before the first update.";
   const [first, last] = [snapshots[0], snapshots.at(-1)!];
   const losses = snapshots.map((one) => Number(one.loss));
   const [least, end] = [Math.min(...losses), losses.at(-1)!];
@@ -86,7 +87,10 @@ export function Playground({ parts }: ChapterProps): JSX.Element {
   return (
     <>
       <style>{css}</style>
-      <p class="lead">Change anything: the network trains again at once. Set cells of B yourself, and look what the network makes of your own digit.</p>
+      <p class="lead">
+        {engine && engine.kind !== "live" ? "Change anything and press Train: minifa trains the network. " : "Change anything: the network trains again at once. "}
+        Set cells of B yourself, and look what the network makes of your own digit.
+      </p>
       {engine ? <Trained parts={parts} engine={engine} own={own} /> : <Stored content={content} reason={String(live)} />}
     </>
   );
@@ -157,7 +161,8 @@ function Trained({ parts, engine, own }: TrainedProps): JSX.Element {
   const title = content.rules.find((one) => one.name === settings.rule)?.title ?? TITLES[settings.rule] ?? settings.rule;
   const before = useBefore(run, wanted);
   const place = choices.rules.indexOf(settings.rule);
-  const words = can !== true ? can : wanted ? summary(run, wanted, title) : "Choose, then press Train.";
+  const changed = !isLive && wanted !== null && JSON.stringify(wanted) !== key;
+  const words = can !== true ? can : !wanted ? "Choose, then press Train." : changed ? "The settings have changed: press Train." : summary(run, wanted, title);
   useEffect(() => {
     if (run.state === "done") say(words);
   }, [run.state, words]);

@@ -114,7 +114,7 @@ function Moments({ rule, names, film, bp, wanted, anchor }: MomentsProps): JSX.E
   const isBatch = moment.kind === "batch";
   return (
     <div class="step">
-      <div class="choices" onClick={leaveRadio}>
+      <div class="choices">
         <Choice label={bp || rule === "bp" ? "Beside bp" : "Rule"} labelled options={names} chosen={rule} onChoose={chooseRule} />
         <AboutRule rule={content.rules.find((one) => one.name === rule)!} />
       </div>
@@ -199,12 +199,6 @@ function ExampleChoice({ example, examples, batch, onChoose }: ExampleProps): JS
       </select>
     </label>
   );
-}
-
-/** After a mouse click on a radio button the arrow keys move through the moments again. */
-function leaveRadio(event: MouseEvent): void {
-  const root = (event.currentTarget as Element).getRootNode() as Document | ShadowRoot;
-  if (event.detail > 0) setTimeout(() => root.activeElement?.matches("[type=radio]") && (root.activeElement as HTMLElement).blur());
 }
 
 /** The phases along the track of the player. */
