@@ -1,4 +1,4 @@
-"""Setuptools as the build backend, with the sources of the explorer's page in the sdist only; the wheel has their bundle.
+"""Setuptools as the build backend, with the sources of the explorer's page in the sdist only; the wheel has the bundle.
 Setuptools alone knows no such files: what it lists as package data is in both, what it excludes is in neither."""
 
 from collections.abc import Sequence

@@ -13,8 +13,8 @@ from typing import Any
 
 import anywidget
 
+from .requests import Requests
 from .session import Session
-from .widget import Requests
 
 BUNDLE = importlib.resources.files("minifa").joinpath("explorer/bundle/explorer.js")
 

@@ -44,7 +44,7 @@ from .arrays import ArrayTable, Json, number
 from .excerpts import Excerpt
 from .films import FROM_DRAWS, FROM_ENTRIES
 
-SNAPSHOTS = 28  # with 36 of them the default page would have more than 2 MB
+SNAPSHOTS = 25  # with 36 of them the default page would have more than 2 MB
 ANGLES = ("weight_angle", "true_angle", "sign_agreement", "gradient_angle")  # from `metrics.alignment`
 CHANCE_HOW = {"weight_angle": FROM_ENTRIES, "true_angle": FROM_DRAWS}
 TESTED_ON = 1000  # maximum number of test examples for loss and accuracy at every snapshot

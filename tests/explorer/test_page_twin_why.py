@@ -195,7 +195,7 @@ def test_the_training_run_has_its_address_and_nothing_moves(window, pages):
         places.add(
             tuple(
                 window.run(
-                    """return [".training .player", ".turning", ".training .readout", ".charts"]
+                    """return [".training .player", ".turning", ".weight-readout", ".run-charts"]
                 .map((a) => document.querySelector(a).getBoundingClientRect().top)"""
                 )
             )
@@ -221,7 +221,7 @@ def test_the_story_says_what_carries_the_error_before_the_first_update(chromium,
     assert "its own scale" in chromium.text(".turning")
     assert {"F"} == set(
         chromium.run(
-            "return [...document.querySelectorAll('.heats [data-role=feedback] .name')].map((a) => a.innerText)"
+            "return [...document.querySelectorAll('.heats [data-role=feedback] .name')].map((a) => a.innerText[0])"
         )
     )
     chromium.open(f"{pages('default')}#training/fa/linear3/0")
@@ -233,7 +233,7 @@ def test_eleven_rules_are_named_and_told_apart_in_every_chart(window, pages):
     window.open(f"{pages('rules')}#training/dfa/linear2/100")
     window.settle()
     charts = window.run(
-        """return [...document.querySelectorAll(".charts .chart")].map((chart) =>
+        """return [...document.querySelectorAll(".run-charts .chart")].map((chart) =>
         [...chart.querySelectorAll("g:has(> .curve)")]
         .map((one) => [one.querySelector("text").textContent,
                        one.querySelector(".curve").getAttribute("stroke-dasharray"),

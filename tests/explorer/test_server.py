@@ -36,8 +36,8 @@ LONG = {"rule": "fa", "updates": 20_000}  # takes seconds
 
 
 @contextlib.contextmanager
-def serving(**options):
-    server = Server(Session.of_experiment(XOR, data.load("xor"), ["bp", "fa"], train_updates=5), **options)
+def serving(session=None, **options):
+    server = Server(session or Session.of_experiment(XOR, data.load("xor"), ["bp", "fa"], train_updates=5), **options)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:

@@ -19,8 +19,8 @@ from test_session import assert_is_trace, decoded, matrices, snapshots_of
 import minifa as mf
 from minifa import data, rules
 from minifa.explorer import widget as widgets
+from minifa.explorer.requests import Requests
 from minifa.explorer.session import Session
-from minifa.explorer.widget import Requests
 
 XOR = data.load("xor")
 BATCH = (XOR.train.x, XOR.train.y)

@@ -48,7 +48,7 @@ from minifa import (
     weights,
 )
 from minifa.experiments import recipes, run_folder, sweeps
-from minifa.explorer import widget
+from minifa.explorer import requests
 from minifa.explorer.session import Session
 from minifa.testing import doctor
 from minifa.testing.examples import mlp
@@ -440,9 +440,9 @@ GIVEN: dict[str, Give] = {
     "explorer.session.Session.answers.request": lambda w: {"id": 1, "command": "describe"},
     "explorer.widget.explore.batch": lambda w: (w.x, w.y),
     "explorer.widget.explore.train_updates": lambda w: 2,
-    "explorer.widget.Requests.session": Objects.session,
-    "explorer.widget.Requests.send": lambda w: lambda message: None,
-    "explorer.widget.Requests.receive.request": lambda w: {"id": 1, "command": "stop"},
+    "explorer.requests.Requests.session": Objects.session,
+    "explorer.requests.Requests.send": lambda w: lambda message: None,
+    "explorer.requests.Requests.receive.request": lambda w: {"id": 1, "command": "stop"},
     "experiments.recipes.parse.text": lambda w: next(iter(recipes.shipped().values())).read_text(),
     "experiments.recipes.read.name_or_path": lambda w: next(iter(recipes.shipped())),
     "experiments.sweeps.parse.text": lambda w: '[data]\nname = "xor"\n[over]\n"optimizer.lr" = [0.1, 0.2]\n',
@@ -524,7 +524,7 @@ OWNERS: dict[str, Give] = {
     "Checkpoint": lambda w: checkpoints.read(w.checkpoint()),
     "Replay": lambda w: stepper.Replay(w.experiment, w.data),
     "Session": Objects.session,
-    "Requests": lambda w: widget.Requests(w.session(), lambda message: None),
+    "Requests": lambda w: requests.Requests(w.session(), lambda message: None),
     "Stepper": lambda w: stepper.Stepper(
         stepper.Replay(w.experiment, w.data), "fa", stdin=io.StringIO(), stdout=io.StringIO()
     ),

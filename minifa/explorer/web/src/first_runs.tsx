@@ -11,7 +11,7 @@ export interface Defaults { rule: string; lr: number; hidden: number[] | number 
 export const hasRuns = (content: Content) => Object.values(content.runs).some((run) => run.length);
 
 /** The run of a rule with the session's own values. */
-function ownRun(rule: string, content: Content): RunParams {
+export function ownRun(rule: string, content: Content): RunParams {
   const { lr, hidden, seed, train_updates: updates } = (content as Content & { defaults: Defaults }).defaults;
   return { rule, lr, hidden: hidden === null ? [] : [hidden].flat(), seed, updates, noise: 0, angle: null, feedback: {} };
 }

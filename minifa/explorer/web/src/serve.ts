@@ -2,7 +2,7 @@
 // those of minifa/explorer/session.py; the answers come as lines of JSON, as they are made.
 
 import { decodeFilm, decodeSnapshot, type Packed, tableOf } from "./content";
-import type { Defaults } from "./first_runs";
+import { type Defaults, ownRun } from "./first_runs";
 import type { Content, Film, FilmParams, RunParams, Snapshot, Source, SourceKind } from "./types";
 
 export const GONE = "The engine has stopped: start `minifa explore --serve` again.";
@@ -133,6 +133,7 @@ export function serveSource(engine: Asking, content: Content, kind: SourceKind =
     async *run(params: RunParams, signal?: AbortSignal): AsyncGenerator<Snapshot> {
       // A network without widths to choose is trained as it is.
       const asked = { ...params, hidden: can.hidden === true ? params.hidden : null };
+      const isOwn = JSON.stringify(params) === JSON.stringify(ownRun(params.rule, content));
       const before = turn;
       let finish!: () => void;
       turn = new Promise((resolve) => (finish = resolve));
@@ -140,7 +141,7 @@ export function serveSource(engine: Asking, content: Content, kind: SourceKind =
         await before;
         if (signal?.aborted) return;
         for await (const { snapshot, arrays, chance } of engine.ask("run", asked, signal)) {
-          if (chance) content.chance[params.rule] = chance; // known only once the network has been made
+          if (chance && isOwn) content.chance[params.rule] = chance; // known only once the network has been made
           if (snapshot) yield decodeSnapshot(snapshot, tableOf(arrays!), 0);
         }
       } finally {

@@ -1,7 +1,7 @@
 // One moment under backpropagation and under the chosen rule, side by side, and the arithmetic of one number below.
 
 import type { JSX } from "preact";
-import { useContext, useMemo } from "preact/hooks";
+import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { gradient } from "../colours";
 import { AppContext } from "../context";
 import type { Grid } from "../grid";
@@ -141,10 +141,13 @@ function NoMoment({ side, other }: { side: Side; other: Side | null }): JSX.Elem
 }
 
 function Equation({ moment }: { moment: Moment }): JSX.Element | null {
+  const box = useRef<HTMLDivElement>(null);
+  const [isWide, setWide] = useState(false); // then it is scrolled, with the keyboard, too
+  useEffect(() => setWide(box.current !== null && box.current.scrollWidth > box.current.clientWidth));
   if (moment.kind === "batch") return null;
   const numbers = numbersOf(moment);
   return (
-    <div class="equation">
+    <div class="equation" ref={box} tabIndex={isWide ? 0 : undefined} role={isWide ? "group" : undefined} aria-label={isWide ? "Equation" : undefined}>
       {moment.equation.split("\n").map((line, i) => <div key={line}><MathLine text={line} mathml={moment.mathml?.[i]} known={moment.terms} /></div>)}
       {numbers.length > 0 && (
         <p class="note">{"with "}{numbers.map(([symbol, value], i) => <span key={symbol}>{i > 0 && ", "}<SymbolText symbol={symbol} lit={false} /> = {plain(value)}</span>)}</p>
