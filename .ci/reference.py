@@ -11,12 +11,13 @@ import pdoc
 import minifa
 
 # All modules with public names in their __all__, in the order in which a new user would read them.
-PAGES = """network layers rules losses optim sharing schedules training evaluation data models metrics target_metrics
-    kernel_metrics kernels layer_statistics attacks jacobians chance theory comparison figures tracing saved_networks
-    initialisers rng backend experiments checkpoints weights imports testing environment frames errors""".split()
+PAGES = """network layers rules losses optim sharing schedules training evaluation data models metrics
+    target_metrics kernel_metrics kernels layer_statistics attacks jacobians chance theory comparison
+    figures tracing explorer saved_networks initialisers rng backend experiments checkpoints weights
+    imports testing environment frames errors""".split()
 
 # pdoc follows __all__. For a package we list its modules, each with its own names, so that a class appears only in its
-# own module, below the equation. Every module is imported for it, minifa.experiments.dask_imports, too: it needs click.
+# own module, below the equation. Every module is imported for it, those that need click and anywidget, too.
 for page in PAGES:
     package = importlib.import_module(f"minifa.{page}")
     modules = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", []))]

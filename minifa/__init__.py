@@ -26,7 +26,7 @@ Overview:
 - **Optimizers:** `SGD`, `Adam`, `AdamW`, `RMSprop`, all derived from `minifa.optim.Optimizer`, with `ShareWeights` as
   an option; learning-rate schedules in `minifa.schedules`.
 - **Training:** `train`, `Trainer`; checkpoints and resuming in `minifa.checkpoints`; `trace` records one step as a
-  `Trace` of `Moment`s.
+  `Trace` of `Moment`s, `explore` shows it in a notebook.
 - **Comparison of rules:** `compare` returns a table and a figure. **Evaluation:** `evaluate`, `minifa.metrics`,
   `minifa.target_metrics`, `minifa.kernel_metrics` (with `minifa.kernels`), `minifa.layer_statistics`, adversarial
   examples in `minifa.attacks`, the angles that chance gives in `minifa.chance`, and learning curves that are known
@@ -112,6 +112,7 @@ from .training import Trainer, train
 if TYPE_CHECKING:
     from .comparison import compare
     from .experiments import load_run
+    from .explorer.widget import explore
 
 __all__ = [
     "Adam",
@@ -164,6 +165,7 @@ __all__ = [
     "compare",
     "data",
     "evaluate",
+    "explore",
     "kernel_metrics",
     "kernels",
     "layer_statistics",
@@ -186,7 +188,13 @@ __all__ = [
 
 
 # Imported at first access, because they take longer to import than everything else: name to module.
-LATER = {"checkpoints": "checkpoints", "compare": "comparison", "figures": "figures", "load_run": "experiments"}
+LATER = {
+    "checkpoints": "checkpoints",
+    "compare": "comparison",
+    "explore": "explorer.widget",
+    "figures": "figures",
+    "load_run": "experiments",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -92,14 +92,14 @@ def target_alignment(
         name: (
             mean_angle(delta, true[name][1] if name in true else None),
             mean_angle(delta, directions[name]),
-            _mean_ratio((rule.eta * len(h)) * delta, h),
+            mean_ratio((rule.eta * len(h)) * delta, h),
         )
         for name, (h, delta) in own.items()
     }
     return {name: dict(zip(QUANTITIES, map(to_float, row), strict=True)) for name, row in values.items()}
 
 
-def _mean_ratio(a: Array, b: Array) -> Array:
+def mean_ratio(a: Array, b: Array) -> Array:
     """Mean over examples of norm(a) / norm(b), without the examples in which b is zero."""
     above, below = (xp.sqrt((rows * rows).sum(axis=1)) for rows in (a.reshape(len(a), -1), b.reshape(len(b), -1)))
     defined = below > 0

@@ -10,6 +10,7 @@ __all__: list[str] = []
 
 import contextlib
 import itertools
+import re
 import shutil
 import sys
 import textwrap
@@ -44,6 +45,19 @@ def printable(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
+COLOURS = re.compile(r"\x1b\[[\d;]*m")  # the control sequences that set the colours of a terminal
+
+
+def shown_length(text: str) -> int:
+    """The number of characters that a terminal shows of a line with colours.
+
+    >>> from minifa.text import shown_length
+    >>> shown_length("\x1b[1mbold\x1b[0m")
+    4
+    """
+    return len(COLOURS.sub("", text))
+
+
 class Printable:
     """Text stream that writes `printable` text to another stream.
 
@@ -66,6 +80,11 @@ class Printable:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def unescaped(stream: Any) -> Any:
+    """The stream below a `Printable`, for text that is printable except for its colours."""
+    return stream._stream if isinstance(stream, Printable) else stream
 
 
 @contextlib.contextmanager

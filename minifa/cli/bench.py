@@ -6,13 +6,14 @@ __all__: list[str] = []
 
 import argparse
 
+from .. import rules
 from ..console import bar
 from ..registry import unknown
 from ..storage.atomic import expanded
 from ..text import wrap
 from . import pictures
 from .exit_codes import FAILED, OK
-from .options import at_least_one, split_rules, widths
+from .options import at_least_one, widths
 
 
 def describe(command: argparse.ArgumentParser) -> None:
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(unknown(("torch", "biotorch"), min(strange), "contestant"))
         print(wrap(targets.report(against, options.repeats, batch_size, progress=not options.quiet)))
         return OK
-    names = split_rules(options.rules or "bp,fa")
+    names = rules.split(options.rules or "bp,fa")
     print(wrap(step_time.report(options.models.split(","), names, batch_size, options.repeats)))
     return OK
 
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 def _bench_memory(options: argparse.Namespace) -> int:
     from ..bench import memory
 
-    names = split_rules(options.rules or ",".join(memory.RULES))
+    names = rules.split(options.rules or ",".join(memory.RULES))
     batch_size = options.batch_size or memory.BATCH_SIZE
     with bar(total=len(names) * len(set(options.depths)), desc="bench", unit="net", hidden=options.quiet) as shown:
         peaks = memory.measure(options.depths, names, batch_size, shown.update)

@@ -39,7 +39,6 @@ from .options import (
     make_fitting_experiment,
     possible_rules,
     seeds,
-    split_rules,
 )
 from .progress import follow
 
@@ -75,7 +74,7 @@ def describe(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    asked = split_rules(options.rules)
+    asked = rules.split(options.rules)
     if options.quick:
         options.epochs = getattr(options, "epochs", QUICK_EPOCHS)
     options.seeds = options.seeds or (1 if options.quick else SEEDS)

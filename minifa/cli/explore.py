@@ -12,7 +12,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import experiments
+from .. import experiments, rules
 from ..console import bar, print_stderr
 from ..data.base import Dataset
 from ..experiments import Experiment
@@ -26,7 +26,6 @@ from .options import (
     from_zero,
     make_experiment,
     possible_rules,
-    split_rules,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--open opens a page that is served: add --serve")
     if options.serve is not None and options.out is not None:
         raise ValueError("--serve writes no page: omit -o (--out), or omit --serve")
-    names = split_rules(options.rules)
+    names = rules.split(options.rules)
     experiment = make_experiment(options, names[0], BASE)
     dataset = experiments.load_data(experiment)
     names = possible_rules(experiment, names, dataset, leave_out=options.rules == "all")

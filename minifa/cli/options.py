@@ -435,25 +435,6 @@ def _model_options(given: Mapping[str, Any], model: str, base: Experiment) -> di
     return {key: value for key, value in options.items() if key not in known or value != known[key].default}
 
 
-def split_rules(text: str) -> list[str]:
-    """The rules in an option, separated by commas or spaces; an item ``key=value`` belongs to the preceding rule.
-
-    Raises:
-        ValueError: an unknown rule or option, no rule, or a rule given twice.
-    """
-    names: list[str] = list(rules.RULES) if text == "all" else []
-    for piece in text.replace(",", " ").split() if text != "all" else []:
-        if "=" in piece and ":" not in piece and names:
-            names[-1] += f",{piece}"  # a further option of the preceding rule
-        else:
-            names.append(piece)
-    for name in names:
-        rules.make(name)
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"--rules names no rule, or one twice: {text!r}")
-    return names
-
-
 def possible_rules(base: Experiment, names: Sequence[str], dataset: Dataset, leave_out: bool) -> list[str]:
     """The rules that can be attached to the experiment's network.
 

@@ -22,7 +22,7 @@ from ..training import History
 from . import pictures
 from .descriptions import label
 from .exit_codes import FAILED, OK
-from .options import add_setting, at_least_one, count, make_fitting_experiment, possible_rules, split_rules
+from .options import add_setting, at_least_one, count, make_fitting_experiment, possible_rules
 from .progress import follow
 
 COLUMNS = ("rule", "lr", "seed", "score", "diverged", "error")
@@ -71,7 +71,7 @@ def rate_range(text: str) -> range:
 
 
 def run(options: argparse.Namespace) -> int:
-    names = split_rules(options.rules)
+    names = rules.split(options.rules)
     base, dataset = make_fitting_experiment(options, names[0])
     names = possible_rules(base, names, dataset, options.rules == "all")
     folder = expanded(options.out or f"runs/tune-{label(base)}")

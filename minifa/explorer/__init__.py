@@ -1,1 +1,3 @@
 """The explorer: one training step as a film, short training runs, and where feedback fails, on one page."""
+
+__all__: list[str] = []

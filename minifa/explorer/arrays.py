@@ -10,7 +10,7 @@ In the page's list "arrays" an array is [shape, kind, bytes], the bytes little-e
 
 from __future__ import annotations
 
-__all__ = ["MOST_BYTES", "ArrayTable", "Json", "check_size", "number"]
+__all__: list[str] = []
 
 import base64
 import math

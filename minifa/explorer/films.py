@@ -15,7 +15,7 @@ cannot be worked out from the page: a part of a matrix always, some of the examp
 
 from __future__ import annotations
 
-__all__ = ["describe_rule", "film"]
+__all__: list[str] = []
 
 import re
 from collections.abc import Mapping, Sequence

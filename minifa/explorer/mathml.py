@@ -12,7 +12,7 @@ escaped; what cannot be read as a formula becomes text.
 
 from __future__ import annotations
 
-__all__ = ["lines", "mathml"]
+__all__: list[str] = []
 
 import html
 import re

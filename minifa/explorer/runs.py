@@ -1,18 +1,26 @@
 """A short training run as snapshots: matrices, angles, loss and accuracy at some updates.
 
     snapshot = {"update", "loss", "accuracy": number | null,
-                "layers": {layer: {"W": matrix, "weight_angle", "true_angle", "sign_agreement"}},
+                "layers": {layer: {"W": matrix, "weight_angle", "true_angle", "sign_agreement", "gradient_angle",
+                                   "targets": {"at", "angle", "size"},
+                                   "local_error": {"at", "angle", "size"},
+                                   "local_loss": number, "local_accuracy": number}},
                 "feedback": {layer: matrix}}
     matrix   = {"array": index, "moved": relative change since the start, "of": shape}
 
 A page keeps only a part of large matrices (`minifa.explorer.excerpts`); "of" is then the shape of the whole one, and
 is left out otherwise. "moved" and all angles are those of the whole matrices. A layer also has "b", the index of its
 bias, where a page computes outputs itself.
+
+What a rule has at a hidden layer besides or in place of B, left out where it has none: the targets of the layer "at"
+which it teaches (angle of h - t to backpropagation's direction in degrees, size norm(h - t) / norm(h)), or the error
+that it computes there (angle to backpropagation's, size relative to backpropagation's norm), and a loss of the layer's
+own. They stand with the weighted layer below. Angles and sizes are None if they are not defined.
 """
 
 from __future__ import annotations
 
-__all__ = ["Snapshots", "batches_of", "chance_of_run", "run", "snapshot_updates", "train"]
+__all__: list[str] = []
 
 import math
 from collections.abc import Callable, Iterator
@@ -31,11 +39,13 @@ from ..network import Network
 from ..rules.base import Rule
 from ..tracing.stepper import Replay
 from ..training import Trainer
+from . import layer_teaching
 from .arrays import ArrayTable, Json, number
 from .excerpts import Excerpt
 from .films import FROM_DRAWS, FROM_ENTRIES
 
-SNAPSHOTS = 28  # with 36 of them the default page would have more than 2 MB
+SNAPSHOTS = 25  # with 36 of them the default page would have more than 2 MB
+ANGLES = ("weight_angle", "true_angle", "sign_agreement", "gradient_angle")  # from `metrics.alignment`
 CHANCE_HOW = {"weight_angle": FROM_ENTRIES, "true_angle": FROM_DRAWS}
 TESTED_ON = 1000  # maximum number of test examples for loss and accuracy at every snapshot
 
@@ -127,12 +137,15 @@ class Snapshots:
         norm(matrix - start) / norm(start). Layers also have their angles and the fraction of agreeing signs of W and
         B."""
         net, rule = self.trainer.net, self.trainer.rule
-        aligned = metrics.alignment(net, rule, self._inputs(), self.measured.y, self.trainer.loss)
+        x, y, loss = self._inputs(), self.measured.y, self.trainer.loss
+        aligned = metrics.alignment(net, rule, x, y, loss)
+        taught = layer_teaching.measured(net, rule, x, y, loss)
         layers = {
             layer.name: {
                 "W": self._matrix(f"{layer.name}.W", layer.W),
                 **({"b": self.table.index(backend.to_host(layer.b))} if self.biases and layer.b is not None else {}),
-                **{key: aligned[layer.name][key] for key in ("weight_angle", "true_angle", "sign_agreement")},
+                **{key: aligned[layer.name][key] for key in ANGLES},
+                **taught.get(layer.name, {}),
             }
             for layer in net.weighted
         }

@@ -15,7 +15,7 @@ closed. Connections, runs, sizes and times are bounded; what is too much is refu
 
 from __future__ import annotations
 
-__all__ = ["Server"]
+__all__: list[str] = []
 
 import base64
 import contextlib

@@ -24,7 +24,7 @@ Whatever is left out has the session's own value.
 
 from __future__ import annotations
 
-__all__ = ["Session", "Stopped"]
+__all__: list[str] = []
 
 import threading
 import traceback
@@ -42,6 +42,7 @@ from ..registry import unknown
 from ..rules.base import Rule
 from ..text import one_line
 from ..validation import check_int
+from . import grid
 from .arrays import MOST_BYTES, ArrayTable, Json
 from .films import film
 from .parameters import MOST_UPDATES, MOST_UPDATES_BEFORE, RunParameters, read_film, read_run
@@ -174,6 +175,7 @@ class Session:
             "runs": {},
             "chance": {},
             "chance_how": CHANCE_HOW,
+            "grid": grid.read(),
             "arrays": table.packed(),
             "defaults": {**defaults, **described["defaults"]},
             "can": self.setup.can,
@@ -192,6 +194,7 @@ class Session:
                 cannot train this network. The message is a sentence for the page.
             Stopped: the work was stopped.
         """
+        _check_stopped(stopped)
         wanted = read_film(params, self.setup.rules[0], self.updates)
         while not self._lock.acquire(timeout=WAIT):
             _raise_if(stopped)
@@ -213,6 +216,7 @@ class Session:
         Raises:
             TypeError, ValueError: as `film`.
         """
+        _check_stopped(stopped)
         wanted = read_run(params, self.setup.rules[0], self.train_updates)
         trainer, data, batch = self.setup.training(wanted)
         snapshots = Snapshots(trainer, data, ArrayTable(), biases=True)  # for a digit that the reader draws
@@ -278,6 +282,11 @@ def _identity(request: Any) -> str | int | None:
     ):
         raise ValueError(f"the id of a request must be a text of at most {LONGEST_ID} characters or an int")
     return identity
+
+
+def _check_stopped(stopped: Any) -> None:
+    if not callable(stopped):
+        raise TypeError(f"stopped must be callable without arguments, got {stopped!r}")
 
 
 def _raise_if(stopped: Callable[[], bool]) -> None:

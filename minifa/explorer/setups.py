@@ -62,7 +62,8 @@ class ExperimentSetup:
         """The part of a page's content that depends on the networks; its arrays are added to the table."""
         net = experiments.build(self.experiment, self.data)[0]
         shape = self.replay.batch().x.shape
-        hidden = self.experiment.model_options.get("hidden")
+        known = inspect.signature(MODELS[self.experiment.model]).parameters
+        hidden = self.experiment.model_options.get("hidden", known["hidden"].default if "hidden" in known else None)
         return {
             "facts": describe_step(self.experiment, self.data, shape, updates, self.rules[0]),
             "classes": list(self.data.classes),

@@ -38,6 +38,10 @@ class Observer:
     def on_carry(self, layer: Any, delta: Array, below: Array | None) -> None:
         """The rule has carried delta down through a weighted layer."""
 
+    def on_noise(self, layer: Any, symbol: str, noise: Array) -> None:
+        """The rule has drawn noise (n, inputs or outputs), for which its equation has this symbol, from which the
+        feedback of a weighted layer learns."""
+
     def on_backward(self, layer: Any, delta: Array, below: Array | None) -> None:
         """A layer has completed its backward pass; below is the error at its input."""
 

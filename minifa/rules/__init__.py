@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..registry import make_described, register_table
 from ..rng import check_seed
+from ..validation import check_str
 from .alignment_penalties import ActivationAlignment, InformationAlignment, SymmetricAlignment
 from .asap import ASAP
 from .backprop import BP, Shallow
@@ -116,6 +117,32 @@ def make(description: str, seed: int = 0) -> Rule:
     return make_described(RULES, description, "rule", seed=check_seed(seed))
 
 
+def split(text: str) -> list[str]:
+    """The rules in an option, separated by commas or spaces; an item ``key=value`` belongs to the preceding rule.
+
+    Args:
+        text: ``"bp,fa:sparsity=0.5,normalise=strict"``, or ``"all"`` for every rule in `RULES`.
+
+    Raises:
+        TypeError: not a str.
+        ValueError: an unknown rule or option, no rule, or a rule given twice.
+
+    >>> mf.rules.split("bp,fa:sparsity=0.5,normalise=strict usf")
+    ['bp', 'fa:sparsity=0.5,normalise=strict', 'usf']
+    """
+    names: list[str] = list(RULES) if check_str(text, "a list of rules") == "all" else []
+    for piece in text.replace(",", " ").split() if text != "all" else []:
+        if "=" in piece and ":" not in piece and names:
+            names[-1] += f",{piece}"  # a further option of the preceding rule
+        else:
+            names.append(piece)
+    for name in names:
+        make(name)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"--rules names no rule, or one twice: {text!r}")
+    return names
+
+
 __all__ = [
     "ASAP",
     "ActivationAlignment",
@@ -169,4 +196,5 @@ __all__ = [
     "WeightPerturbation",
     "ZIL",
     "make",
+    "split",
 ]

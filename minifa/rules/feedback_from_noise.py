@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy
 
 from ..backend import Array
+from ..layers.observer import active
 from ..layers.weighted import Weighted
 from ..network import Network
 from ..rng import generator
@@ -76,6 +77,12 @@ def by_matrix(layer: Weighted, noise: Array) -> list[tuple[Array, Array]]:
     matrices = layer.matrices(layer.W)
     fan_in = len(matrices[0])
     return [(W, noise[:, i * fan_in : (i + 1) * fan_in]) for i, W in enumerate(matrices)]
+
+
+def show_noise(layer: Weighted, symbol: str, noise: Array) -> None:
+    """Let a trace show the noise from which the feedback of this layer learns, by its symbol in the rule's equation."""
+    if (observer := active.get()) is not None:
+        observer.on_noise(layer, symbol, noise)
 
 
 def noise_shape(layer: Weighted, samples: int) -> tuple[int, int]:

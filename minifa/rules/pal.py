@@ -35,7 +35,7 @@ from ..network import Network
 from ..parallel.chunks import matmul
 from ..validation import check_choice, check_int, check_positive
 from .asap import weighted_layers
-from .feedback_from_noise import FeedbackFromNoise
+from .feedback_from_noise import FeedbackFromNoise, show_noise
 from .noise import drawn_noise
 
 
@@ -94,6 +94,7 @@ class PAL(FeedbackFromNoise):
         x = self.heard[below] if below else self.batch.x
         for W, y in clean_outputs(layer, x, self.samples, rng):
             xi = drawn_noise(rng, (len(y), len(W)), self.sigma, y.dtype)
+            show_noise(layer, "xi", xi)
             total, count = correlation(xi, y, matmul(xi, W), self.highpass)
             yield total, count * self.sigma**2
 

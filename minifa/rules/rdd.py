@@ -34,7 +34,7 @@ from ..network import Network
 from ..parallel.chunks import matmul
 from ..validation import check_between, check_choice, check_positive
 from .base import Rule
-from .feedback_from_noise import FeedbackFromNoise, by_matrix, noise_shape
+from .feedback_from_noise import FeedbackFromNoise, by_matrix, noise_shape, show_noise
 from .noise import correlated_noise
 
 
@@ -90,7 +90,7 @@ class RDD(FeedbackFromNoise):
         super().draw(net)
 
     def phase(self, layer: Weighted, rng: numpy.random.Generator) -> None:
-        d = correlated_noise(rng, noise_shape(layer, self.samples), 1.0, self.correlation, layer.W.dtype) - self.theta
+        d = distances(self, layer, rng)
         matrices = layer.matrices(self.memory[layer.name])
         for i, (B, (W, own)) in enumerate(zip(matrices, by_matrix(layer, d), strict=True)):
             M = self.memory[f"{layer.name}/moments"][i]
@@ -98,6 +98,13 @@ class RDD(FeedbackFromNoise):
             M += self.rate * moments(own, W, self.window)
             jump, known = fitted_jump(M, self.fit)
             B[...] = xp.where(known, jump, B)
+
+
+def distances(rule: RDD, layer: Weighted, rng: numpy.random.Generator) -> Array:
+    """Random drives u of all inputs, without the threshold theta: (samples, inputs)."""
+    u = correlated_noise(rng, noise_shape(layer, rule.samples), 1.0, rule.correlation, layer.W.dtype)
+    show_noise(layer, "u", u)
+    return u - rule.theta
 
 
 def moments(d: Array, W: Array, window: float) -> Array:

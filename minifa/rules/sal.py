@@ -26,7 +26,7 @@ import numpy
 from ..backend import Array
 from ..layers.weighted import Weighted
 from ..parallel.chunks import matmul
-from .feedback_from_noise import FeedbackFromNoise, by_matrix, noise_shape
+from .feedback_from_noise import FeedbackFromNoise, by_matrix, noise_shape, show_noise
 from .noise import drawn_noise
 
 
@@ -62,8 +62,10 @@ class SAL(FeedbackFromNoise):
     def seen(self, layer: Weighted, rng: numpy.random.Generator) -> Iterator[tuple[Array, float]]:
         dtype, n = layer.W.dtype, self.samples
         noise = drawn_noise(rng, noise_shape(layer, n), 1.0, dtype)
+        show_noise(layer, "x", noise)
         for B, (W, x) in zip(layer.matrices(self.memory[layer.name]), by_matrix(layer, noise), strict=True):
             v = drawn_noise(rng, (n, W.shape[1]), 1.0, dtype)
+            show_noise(layer, "v", v)
             yield n * B + asymmetry(x, matmul(x, W) + v, matmul(v, B.T), v), n
 
 

@@ -28,7 +28,7 @@ from ..backend import Array, xp
 from ..layers.weighted import Weighted
 from ..parallel.chunks import matmul
 from ..validation import check_between, check_int, check_positive
-from .feedback_from_noise import FeedbackFromNoise, by_matrix, noise_shape
+from .feedback_from_noise import FeedbackFromNoise, by_matrix, noise_shape, show_noise
 
 
 class STDWI(FeedbackFromNoise):
@@ -74,6 +74,7 @@ class STDWI(FeedbackFromNoise):
     def seen(self, layer: Weighted, rng: numpy.random.Generator) -> Iterator[tuple[Array, float]]:
         dtype, variance, spread = layer.W.dtype, self.r * (1 - self.r), min(self.r_out, 1 - self.r_out) / 4
         spikes = xp.asarray((rng.random(noise_shape(layer, self.samples)) < self.r).astype(dtype))
+        show_noise(layer, "x", spikes - self.r)
         for W, x in by_matrix(layer, spikes - self.r):
             sd = math.sqrt(variance) * xp.sqrt((W * W).sum(axis=0))  # of x @ W; 0: a unit without weights
             p = self.r_out + spread * matmul(x, W) / xp.where(sd > 0, sd, xp.ones_like(sd))

@@ -25,7 +25,7 @@ from ..backend import Array
 from ..layers.weighted import Weighted
 from ..parallel.chunks import matmul
 from ..validation import check_between, check_choice, check_positive
-from .feedback_from_noise import FeedbackFromNoise, by_matrix, noise_shape
+from .feedback_from_noise import FeedbackFromNoise, by_matrix, noise_shape, show_noise
 from .noise import correlated_noise
 
 
@@ -83,5 +83,6 @@ class WeightMirror(FeedbackFromNoise):
         noise = correlated_noise(rng, shape, self.sigma, self.correlation, layer.W.dtype)
         if self.noise == "spikes":
             noise = self.sigma * (2 * (noise >= 0).astype(noise.dtype) - 1)
+        show_noise(layer, "x", noise)
         for W, x in by_matrix(layer, noise):
             yield matmul(x.T, matmul(x, W)), self.samples * self.sigma**2

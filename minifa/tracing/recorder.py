@@ -12,7 +12,7 @@ import contextlib
 import functools
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -249,6 +249,9 @@ class _Recorder(Observer):
         self.known_arrays: dict[str, Host] = {}  # current values by name
         self.passes: Counter[str] = Counter()  # forward passes of each layer so far
         self.outputs: dict[str, Host] = {}  # of each layer's last forward pass
+        self.noise: defaultdict[str, dict[str, Host]] = defaultdict(
+            dict
+        )  # by layer and symbol: feedback learns from it
         self.n = 0
         self.installed = contextlib.ExitStack()  # closing it removes all hooks
 
@@ -488,6 +491,9 @@ class _Recorder(Observer):
         if any(True for _ in layer.children()):
             moment.why = "The errors of the branches are added at the input of the block."
 
+    def on_noise(self, layer: Layer, symbol: str, noise: Array) -> None:
+        self.noise[layer.name][symbol] = _copied(noise)
+
     # Optimizer
 
     def _on_clip(self, clip: Callable[..., None], net: Network) -> None:
@@ -558,13 +564,14 @@ class _Recorder(Observer):
             layer, _, symbol = name.rpartition(".")
             terms = {f"{symbol}_new": array, symbol: before.get(name)}
             terms |= {name: value for name, value in options.items() if _occurs(name, equation)}
+            noise = self.noise[layer]
             self.record(
                 "feedback_update",
                 layer,
                 f"Update of {layer}.{symbol} by the rule",
                 equation,
-                terms,
-                {name: array},
+                {**terms, **noise},
+                {**{f"{layer}.{key}": drawn for key, drawn in noise.items()}, name: array},
             )
         if not changed and not self.rule.parameters():
             title = "The feedback is not updated in this step"

@@ -3,13 +3,13 @@ and for the explorer's page."""
 
 from __future__ import annotations
 
-__all__ = ["Replay", "Stepper", "page"]
+__all__ = ["Replay", "Stepper"]
 
 import cmd
 import contextlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TextIO
 
@@ -23,9 +23,10 @@ from ..experiments import Experiment
 from ..experiments.experiment import A_DATASET, AN_EXPERIMENT, augmentation_of, data_for
 from ..registry import unknown
 from ..signals import Terminated
-from ..text import lines_of, terminal_width, wrap
-from ..validation import LARGEST, check_int, check_str, check_type
-from .recorder import Moment, Trace, trace
+from ..text import terminal_width, unescaped, wrap
+from ..validation import LARGEST, check_bool, check_int, check_str, check_type
+from . import colours, keys, pages
+from .recorder import Trace, trace
 
 
 class Replay:
@@ -122,98 +123,98 @@ class Replay:
 
 # Terminal
 
-MOST_LAYERS = 12  # maximum number of layers in the position line
-
-
-def page(trace: Trace, i: int, width: int = 80) -> str:
-    """One moment as text: position, title, explanation, equation, the equation with its values, angles and new arrays.
-    Raises TypeError or ValueError for an invalid trace, index or width."""
-    check_type(trace, Trace, "the trace must be a minifa.Trace, as minifa.trace returns")
-    i = check_int(i, "the index of a moment", least=0, most=len(trace) - 1)
-    width = check_int(width, "the width of a page")
-    moment: Moment = trace[i]
-    lines = [
-        *_wrap(f"{trace.rule} · {i + 1} of {len(trace)} · {moment.title}", width),
-        *_position(trace, moment, width),
-        "",
-        *_wrap(moment.why, width),
-        "",
-        *(part for line in moment.equation.split("\n") for part in _wrap(line, width, indent=4)),
-        "",
-    ]
-    numbers = moment.numbers(width)
-    if numbers:
-        lines += [numbers, ""]
-    for name, angle in moment.angles.items():
-        lines += _wrap(f"angle of {name}: {_degrees(angle)}", width)
-    if moment.new:
-        lines += _wrap("new: " + ", ".join(f"{name} {_shape(moment.arrays[name])}" for name in moment.new), width)
-    return "\n".join(lines).rstrip()
-
-
-def _position(trace: Trace, moment: Moment, width: int) -> list[str]:
-    """The layers in a row, the current one in brackets; arrows show the direction of the pass."""
-    arrow = " -> " if moment.kind in ("batch", "forward", "noise", "loss") else " <- "
-    if moment.kind in ("update", "feedback_update", "clip", "constrain"):
-        arrow = "    "
-    names = ["x", *(name for name, _, _ in trace.net_layers), "loss"]
-    here = {"batch": "x", "loss": "loss"}.get(moment.kind, moment.layer)
-    if len(names) > MOST_LAYERS:  # show only the neighbouring layers
-        at = names.index(here) if here in names else len(names) - 1
-        around = names[max(0, at - 3) : at + 4]
-        names = [*(["..."] if at > 3 else []), *around, *(["..."] if at + 4 < len(names) else [])]
-    return _wrap(arrow.join(f"[{name}]" if name == here else name for name in names), width)
-
-
-def _wrap(text: str, width: int, indent: int = 0) -> list[str]:
-    return lines_of(text, width, " " * indent, " " * 2 * indent)
-
-
-def _degrees(angle: float | None) -> str:
-    return "not defined" if angle is None else f"{angle:.1f} degrees"
-
-
-def _shape(array: Any) -> str:
-    return "not computed yet" if array is None else "x".join(map(str, array.shape)) or "a number"
-
-
 COMMANDS = {
     name[0]: name for name in ("next", "back", "jump", "print", "rule", "list", "update", "help", "quit")
 }  # commands by their first letter
 
 
+KEYS = {
+    **dict.fromkeys(("enter", "space", "right", "down"), "next"),
+    **dict.fromkeys(("left", "up", "backspace"), "back"),
+    **{"home": "jump 1", "?": "help", keys.END: "quit"},
+}  # commands by keys other than their first letter
+ASKING = ("jump", "print", "rule")  # commands whose key is followed by a line with their argument
+
+
 class Stepper(cmd.Cmd):
-    """Interactive command line to step through a trace: next, back, jump to any moment, print any array, or switch the
-    rule at the same moment."""
+    """Interactive command line to step through a trace: next, back, jump to any moment, print any array, or show the
+    same moment under another rule, or under two rules. On a terminal, single keys are commands.
+
+    Args:
+        replay: the step.
+        rule: a rule with its options, or two, as ``"bp,fa"``.
+        stdin, stdout: where commands are read, line by line, and pages are written; None: the standard streams.
+        color: whether to colour the values.
+
+    Raises:
+        TypeError: an argument of the wrong type.
+        ValueError: an unknown rule, one that cannot train this network, or more than two.
+    """
 
     prompt = "(step) "
     identchars = cmd.Cmd.identchars + "@<-./"
 
-    def __init__(self, replay: Replay, rule: str, stdin: TextIO | None = None, stdout: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        replay: Replay,
+        rule: str,
+        stdin: TextIO | None = None,
+        stdout: TextIO | None = None,
+        color: bool = False,
+    ) -> None:
         check_type(replay, Replay, "the replay must be a minifa.tracing.stepper.Replay")
         super().__init__(stdin=stdin, stdout=stdout)
         self.use_rawinput = stdin is None
-        self.replay, self.rule, self.i = replay, rule, 0
-        self.trace = replay.trace(rule)
+        self.single_keys = stdin is None and keys.available()
+        self.color = check_bool(color, "color")
+        self.replay, self.i = replay, 0
+        self.set_rules(rule)
+
+    def set_rules(self, text: str) -> None:
+        """Show the step under this rule, or under two, as ``"bp,fa"``.
+
+        Raises:
+            TypeError: not a str.
+            ValueError: as for `Replay.trace`, or more than two rules. Nothing is changed then.
+        """
+        names = rules.split(text)
+        if len(names) > 2:
+            raise ValueError(f"at most two rules can be shown side by side, got {len(names)}: {', '.join(names)}")
+        traces = [self.replay.trace(name) for name in names]
+        self.rules, self.traces = names, traces
+
+    @property
+    def trace(self) -> Trace:
+        """The trace of the first rule."""
+        return self.traces[0]
 
     def preloop(self) -> None:
-        with contextlib.suppress(ImportError):  # not available on Windows
-            import readline
-
-            readline.set_completer_delims(" ")  # names contain . @ < -
-        self.write(
-            f"One training step under {self.rule!r}, in {len(self.trace)} moments.\n"
-            "Enter: next. b: back. j 5: jump. p linear1.W: print.\n"
-            "r bp: other rule. l: list. h: help. q: quit.\n"
-        )
+        if not self.single_keys:
+            self._complete_with_tab(" ")
+        self.write(f"One training step under {' and '.join(map(repr, self.rules))}, in {len(self.trace)} moments.")
+        if self.single_keys:
+            self.write("Keys: Enter or right: next. b or left: back. j: jump. p: print.")
+            self.write("r: other rules. l: list. h: help. q: quit.")
+        else:
+            self.write("Enter: next. b: back. j 5: jump. p linear1.W: print.")
+            self.write("r bp: other rule. l: list. h: help. q: quit.")
+        if self.color:
+            self.write_styled(colours.legend())
         self.show()
 
     def write(self, text: str) -> None:
         """Print a text, broken between words at the width of the terminal."""
         print(wrap(check_str(text, "the text")), file=self.stdout)
 
+    def write_styled(self, text: str) -> None:
+        """Print a text that is printable except for its colours."""
+        print(check_str(text, "the text"), file=unescaped(self.stdout) if self.color else self.stdout)
+
     def show(self) -> None:
-        print("\n" + page(self.trace, self.i, terminal_width()) + "\n", file=self.stdout)
+        text = pages.show(self.traces, self.i, terminal_width(), self.color)
+        self.write_styled(f"\n{text}\n")
+        if pages.is_cut(text):
+            self.write("p and a symbol or a name: a whole array.\n")
 
     def go(self, i: int) -> None:
         i = check_int(i, "the index of a moment", least=-LARGEST)
@@ -259,28 +260,36 @@ class Stepper(cmd.Cmd):
         everything = {**moment.arrays, **moment.terms}
         if not text:
             for name, array in moment.arrays.items():
-                self.write(f"{name:24} {_shape(array)}")
+                self.write(f"{name:24} {pages.describe_shape(array)}")
         elif text not in everything:
             self.write(unknown(everything, text, "array"))
-        elif everything[text] is None:
-            self.write(f"{text}: not computed yet" if text in moment.arrays else f"{text}: no value")
         else:
-            array = numpy.asarray(everything[text])
-            with numpy.printoptions(threshold=sys.maxsize, linewidth=terminal_width()):
-                print(f"{text} {_shape(array)} {array.dtype}\n{array}", file=self.stdout)
+            for trace in self.traces:
+                shown = trace[trace.matching_index(self.trace, self.i)]
+                where = f" under {trace.rule}" if len(self.traces) > 1 else ""
+                self._print(f"{text}{where}", {**shown.arrays, **shown.terms}.get(text), text in shown.arrays)
+
+    def _print(self, name: str, value: Any, is_array: bool) -> None:
+        if value is None:
+            self.write(f"{name}: not computed yet" if is_array else f"{name}: no value")
+            return
+        array = numpy.asarray(value)
+        with numpy.printoptions(threshold=sys.maxsize, linewidth=terminal_width()):
+            print(f"{name} {pages.describe_shape(array)} {array.dtype}\n{array}", file=self.stdout)
 
     def do_rule(self, text: str) -> None:
-        """rule bp (r): the same step from the same weights under another rule, at the same moment."""
+        """rule bp, rule bp,fa (r): the same step from the same weights under another rule, or under two, at the same
+        moment."""
         if not text:
-            self.write(f"current rule: {self.rule}; known: {', '.join(rules.RULES)}")
+            self.write(f"current rule: {', '.join(self.rules)}; known: {', '.join(rules.RULES)}")
             return
+        before = self.trace
         try:
-            other = self.replay.trace(text)
+            self.set_rules(text)
         except (ValueError, TypeError) as error:
             self.write(str(error))
             return
-        self.i = other.matching_index(self.trace, self.i)
-        self.rule, self.trace = text, other
+        self.i = self.trace.matching_index(before, self.i)
         self.show()
 
     def do_list(self, text: str) -> None:
@@ -289,13 +298,15 @@ class Stepper(cmd.Cmd):
             self.write(f"{'>' if i == self.i else ' '} {i + 1:3} {moment.title}")
 
     def do_update(self, text: str) -> None:
-        """update (u): make this step under the current rule and show the next step, with the next batch."""
+        """update (u): make this step under the current rule (of two: the first) and show the next step, with the next
+        batch."""
         try:
-            self.replay.advance(self.rule)
+            self.replay.advance(self.rules[0])
         except ValueError as error:
             self.write(str(error))
             return
-        self.trace, self.i = self.replay.trace(self.rule), 0
+        self.i = 0
+        self.set_rules(",".join(self.rules))
         self.show()
 
     def do_quit(self, text: str) -> bool:
@@ -344,10 +355,57 @@ class Stepper(cmd.Cmd):
         """Run until `quit` or the end of input. Ctrl-C discards the current input line."""
         while True:
             try:
-                super().cmdloop(intro)
+                if self.single_keys:
+                    self._key_loop()
+                else:
+                    super().cmdloop(intro)
                 return
             except Terminated:
                 raise
             except KeyboardInterrupt:
-                self.write("^C")
+                self.write("^C (q: quit)" if self.single_keys else "^C")
                 self.preloop = lambda: None  # type: ignore[method-assign]  # print the introduction only once
+
+    def _key_loop(self) -> None:
+        self.preloop()
+        while not self.onecmd(self._line_of_key(self._read_key())):
+            pass
+
+    def _read_key(self) -> str:
+        print(self.prompt, end="", file=self.stdout, flush=True)
+        return keys.read(self._redraw)
+
+    def _redraw(self) -> None:
+        """The moment again, for a terminal that has changed its size or shows something else."""
+        print(file=self.stdout)
+        self.show()
+        print(self.prompt, end="", file=self.stdout, flush=True)
+
+    def _line_of_key(self, key: str) -> str:
+        """The command line of a key; of some keys, with an argument that is read as a line."""
+        command = f"jump {len(self.trace)}" if key == "end" else KEYS.get(key, COMMANDS.get(key, key))
+        if key.isdecimal():
+            return f"jump {key}{self._ask(f'jump {key}', 'jump')}"
+        if command in ASKING:
+            return f"{command} {self._ask(f'{command} ', command)}"
+        print(command if command.partition(" ")[0] in COMMANDS.values() else "", file=self.stdout)
+        return command
+
+    def _ask(self, text: str, command: str) -> str:
+        """A line that continues this text, with the names that the command knows at the Tab key."""
+        print("\r", end="", file=unescaped(self.stdout), flush=True)  # the prompt is printed again
+        self._complete_with_tab(" ", getattr(self, f"complete_{command}"))
+        try:
+            return input(self.prompt + text)
+        except EOFError:
+            return ""
+
+    def _complete_with_tab(self, delimiters: str, names: Callable[[str], list[str]] | None = None) -> None:
+        """Let the Tab key complete commands, or these names."""
+        with contextlib.suppress(ImportError):  # not available on Windows
+            import readline
+
+            readline.set_completer_delims(delimiters)  # names contain . @ < -
+            if names is not None:
+                readline.set_completer(lambda text, state: [*names(text), None][state])
+                readline.parse_and_bind("tab: complete")

@@ -355,7 +355,7 @@ def test_ctrl_c_in_training_keeps_the_epochs_before_it(tmp_path):
     ],
 )
 def test_a_list_of_rules_is_split_at_the_start_of_each_rule(text, expected):
-    assert options.split_rules(text) == expected
+    assert mf.rules.split(text) == expected
 
 
 def test_options_at_their_defaults_find_the_stored_rates():

@@ -26,6 +26,7 @@ LEVELS = """
     checkpoints signals
     experiments
     figures tracing testing bench
+    explorer
     notebook comparison
     cli
 """

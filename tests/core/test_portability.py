@@ -20,7 +20,7 @@ from minifa import cli, experiments
 from minifa.cli import program
 from minifa.experiments import Experiment, processes, run_folder
 from minifa.storage import atomic
-from minifa.tracing import stepper
+from minifa.tracing import pages, stepper
 
 XOR = ["--data", "xor", "--model", "tiny", "--lr", "0.1"]
 PLACE = "a läuf, Ωμέγα 走"
@@ -151,7 +151,7 @@ def widest(text):
 def test_a_traced_step_fits_forty_columns(rule, monkeypatch):
     trace = stepper.Replay(Experiment(data="xor", model="tiny", lr=0.5, batch_size=4), mf.data.load("xor")).trace(rule)
     for i in range(len(trace)):
-        page = stepper.page(trace, i, 40)
+        page = pages.page(trace, i, 40)
         words = max(map(len, re.findall(r"\S+", page)))  # only text without spaces may be wider
         assert widest(page) <= max(40, words + 8), page
 

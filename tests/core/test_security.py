@@ -16,6 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle"}
 NETWORK = {"urllib.request", "http.client", "requests", "httpx", "aiohttp", "urllib3", "ftplib", "socket", "ssl"}
+LISTENS = PACKAGE / "explorer" / "server.py"  # `minifa explore --serve`
 RUNS_TEXT = {"eval", "exec", "compile", "__import__", "runpy.run_path", "runpy.run_module", "code.interact"}
 SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
 COMPARES = "file_matches"  # of minifa/data/downloads/checksums.py
@@ -121,8 +122,15 @@ def test_only_a_command_line_can_name_a_file_to_import():
 
 
 def test_one_file_at_most_reads_from_the_network():
-    reads = [p.name for p in FILES if modules(ast.parse(p.read_text(encoding="utf-8"))) & NETWORK]
+    reads = [p for p in FILES if modules(ast.parse(p.read_text(encoding="utf-8"))) & NETWORK and p != LISTENS]
     assert len(reads) <= 1, reads
+
+
+def test_the_file_that_listens_connects_to_nothing_and_opens_no_file():
+    tree = ast.parse(LISTENS.read_text(encoding="utf-8"))
+    called = {ast.unparse(node.func).rpartition(".")[2] for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not called & {"connect", "connect_ex", "create_connection", "urlopen", "open", "read_text", "read_bytes"}
+    assert not modules(tree) & (NETWORK - {"socket"})
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,11 @@ const scenarios = {
   async run() {
     const { content, source } = await connect();
     tell(await follow(source, { ...LONG, updates: 9 }));
-    tell(content.chance.fa);
+    const before = content.chance.fa ?? null; // of another network than the page's own
+    const { lr, hidden, seed, train_updates: updates } = content.defaults;
+    const own = { rule: "fa", lr, hidden: hidden === null ? [] : [hidden].flat(), seed, updates, noise: 0, angle: null, feedback: {} };
+    await follow(source, own);
+    tell([before, content.chance.fa]);
   },
   async leave() {
     const { source } = await connect();

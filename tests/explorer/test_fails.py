@@ -64,7 +64,8 @@ def test_the_caption_of_every_cell_says_what_its_runs_show(chapter):
         control = mean_score(CELLS[cell["family"], cell["depth"], CONTROL])
         late = statistics.fmean(run[10] for run in cell["accuracy"])
         rising = f"after 10 epochs it had {text(late, 2)}" in said
-        assert rising == (statistics.fmean(scores(cell)) - late >= 0.05)
+        gain = statistics.fmean(scores(cell)) - late
+        assert rising == (gain >= 0.05) or gain == pytest.approx(0.05)  # at the limit sums of another order decide
         assert (f": below the {CONTROL} control at {control}" in said) == is_below_control(cell)
         angle, band = final_angle(cell), cell["chance"]["true_angle"]
         if angle < 0.05:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from minifa import data
 from minifa.data.base import Dataset, Examples
 from minifa.experiments import Experiment, build
 from minifa.explorer import live_start as live
+from minifa.explorer import page
 from minifa.explorer.arrays import ArrayTable
 from minifa.tracing.stepper import Replay
 
@@ -301,3 +303,13 @@ def test_integers_of_two_bytes():
     for wrong in ([-1], [65536]):
         with pytest.raises(ValueError, match="must lie in 0..65535"):
             table.index_integers(np.array(wrong))
+
+
+def test_the_page_has_the_start_and_space_for_its_code():
+    """Code and the grid of runs take at most 150 kB each; the default page at most 2 MB."""
+    shown = replace(experiment(hidden=(16, 12)), lr=0.05)
+    text = page.explore(shown, data.load("digits"), ["bp", "fa", "usf", "dfa"])
+    made = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S).group(1))
+    assert made["live"]["checks"]["lr"] == 0.02 and len(made["live"]["starts"]) == 27
+    made["grid"] = None
+    assert len(json.dumps(made, separators=(",", ":"))) < 1_700_000

@@ -8,12 +8,14 @@ from page_checks import AXE, CHAPTERS, VISIBLE, axe_violations, colours, differ,
 
 SIZES = [(1280, 900), (1920, 1080), (640, 450), (320, 256)]
 
-# What the keyboard must reach: every control, where one of a group of radio buttons stands for all.
+# What the keyboard must reach by Tab: every control, where one of a group of radio buttons stands for all, and one cell
+# of a grid; arrow keys reach the others.
 CONTROLS = (
     VISIBLE
     + """
 const controls = () => shown("button, a[href], input, select, textarea, summary, [tabindex='0']")
-  .filter((one) => !one.closest("dialog:not([open]), details:not([open]) > :not(summary)"));
+  .filter((one) => !one.closest("dialog:not([open]), details:not([open]) > :not(summary)"))
+  .filter((one) => one.tabIndex >= 0 || !one.closest("[role=grid]"));
 const reached = (one) => visited.has(one) || (one.type === "radio" && [...visited].some((a) => a.name === one.name));
 const html = (one) => one.outerHTML.slice(0, 120);
 """

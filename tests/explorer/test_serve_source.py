@@ -14,7 +14,9 @@ from test_server import XOR, is_idle, serving, wait_until
 
 import minifa as mf
 from minifa import data
+from minifa.cli.explore import BASE
 from minifa.explorer import parameters
+from minifa.explorer.session import Session
 from minifa.tracing import stepper
 
 BUNDLE = Path(mf.__file__).parent / "explorer" / "bundle" / "explorer.js"
@@ -83,11 +85,13 @@ def test_a_film_in_the_page_is_the_trace(server, script):
 
 
 def test_a_run_in_the_page_is_that_of_the_session(server, script):
-    snapshots, chance = told(script, server.address, "run")
+    snapshots, (before, chance) = told(script, server.address, "run")
     messages = list(server.session.run({"rule": "fa", "updates": 9, "hidden": [3]}))
     expected = [message["snapshot"] for message in messages if "snapshot" in message]
     assert [(one["update"], one["loss"]) for one in snapshots] == [(one["update"], one["loss"]) for one in expected]
-    assert chance == json.loads(json.dumps(messages[1]["chance"]))
+    assert before is None and chance == next(
+        message["chance"] for message in server.session.run({"rule": "fa"}) if "chance" in message
+    )
     net = server.session.setup.training(parameters.read_run({"rule": "fa", "hidden": [3]}, "fa", 1))[0].net
     for layer in net.weighted:  # before the first update
         assert np.array_equal(as_array(snapshots[0]["W"][layer.name], layer.W), layer.W)
@@ -133,70 +137,85 @@ def test_the_token_is_taken_from_the_address_once(server, script):
 
 # The page in a browser
 
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is not installed (pip install selenium)")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip(f"no {'chromedriver' if chromium else 'Chromium'} on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"):
-        options.add_argument(argument)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    yield window
-    window.quit()
-
-
+FACTS = "document.querySelector('footer .facts')?.innerText"
 ASK = """
-const [command, done] = arguments;
-fetch("/command", {method: "POST", body: JSON.stringify({id: 1, command}), headers: {"X-Minifa-Page": "test",
-  "Content-Type": "application/json", "X-Minifa-Token": sessionStorage.getItem("minifa-token")}})
-  .then((answer) => answer.text()).then(done, (error) => done(String(error)));
+const answer = await fetch("/command", {method: "POST", body: JSON.stringify(arguments[0]), headers: {
+  "X-Minifa-Page": "test", "Content-Type": "application/json",
+  "X-Minifa-Token": sessionStorage.getItem("minifa-token")}});
+return await answer.text()
 """
 
 
-def shown(window, css, seconds=20):
-    wait_until(lambda: window.find_elements("css selector", css), seconds)
-    return window.find_element("css selector", css).text
+@pytest.fixture(scope="module")
+def digits():
+    """A server of the network that `minifa explore` shows by default, trained for a short time."""
+    session = Session.of_experiment(BASE, data.load("digits"), ["bp", "fa"], train_updates=20)
+    with serving(session) as one:
+        yield one
 
 
-def test_the_served_page_in_chromium(window):
-    with serving() as server:
-        window.get(server.address)
-        assert "xor, 2 per example" in shown(window, "footer .facts")
-        bare = f"http://127.0.0.1:{server.server_port}/"
-        assert window.current_url.split("#")[0] == bare  # the token is not shown
-        window.get(bare)  # loaded again
-        assert "xor, 2 per example" in shown(window, "footer .facts")
-        film = json.loads(window.execute_async_script(ASK, "film"))  # the policy and the origin are those of a browser
-        assert film["film"] == json.loads(json.dumps(server.session.film({})["film"]))
-        outside = "fetch('https://example.org').then(() => arguments[0]('sent'), () => arguments[0]('refused'))"
-        window.get_log("browser")
-        assert window.execute_async_script(outside) == "refused"
-        assert "Content Security Policy" in window.get_log("browser")[0]["message"]
-    window.get_log("browser")
+def test_the_served_page(server, window):
+    window.open(server.address)
+    window.wait(FACTS)
+    assert "xor, 2 per example" in window.text("footer .facts")
+    assert window.run("return location.href") == f"http://127.0.0.1:{server.server_port}/"  # the token is not shown
+    window.run("location.reload()")
+    window.wait(FACTS)
+    assert "xor, 2 per example" in window.text("footer .facts")
+    film = json.loads(window.run(ASK, {"id": 1, "command": "film"}))  # with the origin that a browser sends
+    assert film["film"] == json.loads(json.dumps(server.session.film({})["film"]))
+    assert window.run("return await fetch('https://example.org').then(() => 'sent', () => 'refused')") == "refused"
+    assert "Content" in window.messages()[0]  # Security Policy
 
 
-def test_a_page_without_its_token_says_what_to_do(window):
-    with serving() as server:
-        window.get(f"http://127.0.0.1:{server.server_port}/")
-        assert "open the address that minifa explore --serve printed" in shown(window, "#page:not(:empty)")
+def test_a_page_without_its_token_says_what_to_do(server, window):
+    window.open(server.address.partition("?")[0])
+    window.run("sessionStorage.clear(); location.reload()")
+    expected = "The token is missing or wrong: open the address that minifa explore --serve printed."
+    window.wait("document.body.innerText.trim() === arguments[0]", expected)
+    window.messages()  # browsers report the status 403
 
 
-def test_a_page_that_is_closed_ends_its_run(window, slow):
-    with serving() as server:
-        window.get(server.address)
-        shown(window, "footer .facts")
-        body = f"const [command, done] = arguments;{ASK.partition(';')[2].partition('.then')[0]}; done()"
-        window.execute_async_script(
-            body.replace("{id: 1, command}", "{id: 1, command, params: {updates: 20000}}"), "run"
-        )
-        wait_until(lambda: len(slow) > 5)
-        window.get("about:blank")
-        wait_until(lambda: is_idle(server))
-        assert len(slow) < 10_000
+def test_a_page_that_is_closed_ends_its_run(server, window, slow):
+    window.open(server.address)
+    window.wait(FACTS)
+    window.run(
+        ASK.partition(";\nreturn")[0].replace("await fetch", "fetch"), {"command": "run", "params": {"updates": 20_000}}
+    )
+    wait_until(lambda: len(slow) > 5)
+    window.go("about:blank")
+    wait_until(lambda: is_idle(server))
+    assert len(slow) < 10_000
+    window.messages()
+
+
+def test_the_step_on_a_served_page_is_the_trace(digits, window):
+    window.open(f"{digits.address}#step/fa/11")
+    window.wait("document.querySelector('#moment h2')")
+    moment = digits.session.film({"rule": "fa"})["film"][10]
+    assert window.text("#moment h2") == moment["title"] == "Backward through linear3"
+    assert f"{moment['angles']['what B and W carry']:.1f}°" in window.text("main")
+
+
+def test_the_engine_trains_for_chapters_3_and_5(digits, window):
+    window.open(f"{digits.address}#training/fa/linear3/20")
+    window.wait("document.querySelector('[aria-labelledby=why-3] svg')", seconds=60)
+    *_, last, _ = digits.session.run({"rule": "fa"})
+    angle = last["snapshot"]["layers"]["linear3"]["weight_angle"]
+    assert f"{angle:.1f}°" in window.text("[aria-labelledby=why-3]")
+    window.run("location.hash = 'chapter-5/rule=fa/rate=0.02/hidden=8/epochs=1'")
+    window.wait("document.querySelector('button.main')")
+    window.click_on("button.main")
+    window.wait("document.querySelector('.story').innerText.startsWith('After 180 updates')", seconds=60)
+    *_, last, _ = digits.session.run({"rule": "fa", "lr": 0.02, "hidden": [8], "seed": 0, "updates": 180})
+    assert f"{round(100 * last['snapshot']['accuracy'])} % of the test digits are right" in window.text(".story")
+
+
+def test_a_page_whose_engine_stops_says_so(chromium):
+    session = Session.of_experiment(BASE, data.load("digits"), ["bp", "fa"])
+    with serving(session) as server:
+        chromium.open(f"{server.address}#chapter-5")
+        chromium.wait("document.querySelector('button.main')", seconds=30)
+    chromium.click_on("button.main")
+    chromium.wait("document.querySelector('.story').innerText === arguments[0]", GONE)
+    chromium.messages()  # the browser reports that the connection was refused

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import importlib.util
 import inspect
 import io
 import itertools
@@ -47,6 +48,8 @@ from minifa import (
     weights,
 )
 from minifa.experiments import recipes, run_folder, sweeps
+from minifa.explorer import widget
+from minifa.explorer.session import Session
 from minifa.testing import doctor
 from minifa.testing.examples import mlp
 from minifa.tracing import stepper
@@ -69,8 +72,17 @@ CONTRACT = {
 }  # fmt: skip
 # Of a callback, and of the commands of `minifa step`.
 CALLED_BY_NAME = ("on_", "do_", "complete", "onecmd", "default", "emptyline", "preloop", "cmdloop")
-OPTIONAL = ("torch", "biotorch", "distributed", "click")  # imported by a separate module with an empty __all__
-REFUSING = ("rules.sign_concordant.BRSF.set_feedback",)  # with any argument
+OPTIONAL = (
+    "torch",
+    "biotorch",
+    "distributed",
+    "click",
+    "anywidget",
+)  # imported by a separate module with an empty __all__
+REFUSING = [  # with any argument
+    "rules.sign_concordant.BRSF.set_feedback",
+    *([] if importlib.util.find_spec("anywidget") else ["explorer.widget.explore"]),
+]
 
 WRONG: dict[str, Callable[[], Any]] = {
     "None": lambda: None,
@@ -167,6 +179,9 @@ class Objects(Arrays):
 
     def moment(self) -> mf.Moment:
         return self.trace()[0]
+
+    def session(self) -> Session:
+        return Session.of_objects(self.net, self.rule, self.loss, self.optimizer, (self.x, self.y), train_updates=2)
 
     def file(self, name: str, write: Callable[[Path], Any]) -> Path:
         write(self.folder / name)
@@ -418,6 +433,16 @@ GIVEN: dict[str, Give] = {
     "explorer.grid.setting.depth": lambda w: 2,
     "explorer.grid.setting.rule": lambda w: "fa",
     "explorer.page.write.page": lambda w: "<html></html>",
+    "explorer.session.Session.setup": lambda w: w.session().setup,
+    "explorer.session.Session.train_updates": lambda w: 2,
+    "explorer.session.Session.film.params": lambda w: {"rule": "fa"},
+    "explorer.session.Session.run.params": lambda w: {"updates": 2},
+    "explorer.session.Session.answers.request": lambda w: {"id": 1, "command": "describe"},
+    "explorer.widget.explore.batch": lambda w: (w.x, w.y),
+    "explorer.widget.explore.train_updates": lambda w: 2,
+    "explorer.widget.Requests.session": Objects.session,
+    "explorer.widget.Requests.send": lambda w: lambda message: None,
+    "explorer.widget.Requests.receive.request": lambda w: {"id": 1, "command": "stop"},
     "experiments.recipes.parse.text": lambda w: next(iter(recipes.shipped().values())).read_text(),
     "experiments.recipes.read.name_or_path": lambda w: next(iter(recipes.shipped())),
     "experiments.sweeps.parse.text": lambda w: '[data]\nname = "xor"\n[over]\n"optimizer.lr" = [0.1, 0.2]\n',
@@ -473,6 +498,11 @@ GIVEN: dict[str, Give] = {
     "tracing.stepper.Replay.trace.rule": lambda w: "fa",
     "tracing.stepper.Replay.error_bands.rule": lambda w: "fa",
     "tracing.stepper.Stepper.rule": lambda w: "fa",
+    "tracing.stepper.Stepper.set_rules.text": lambda w: "bp,fa",
+    "explorer.session.Session.of_objects.batch": lambda w: (w.x, w.y),
+    "tracing.pages.compared.one": lambda w: w.trace(),
+    "tracing.pages.compared.other": lambda w: w.trace(),
+    "rules.split.text": lambda w: "bp,fa",
     "optim.Optimizer.load_state.state": lambda w: w.optimizer.state(),
     "rules.base.Rule.load_state.state": lambda w: w.rule.state(),
     "rules.sign_concordant.BRSF.load_state.state": lambda w: w.rule.state(),
@@ -493,6 +523,8 @@ OWNERS: dict[str, Give] = {
     "ShareWeights": lambda w: mf.ShareWeights(),
     "Checkpoint": lambda w: checkpoints.read(w.checkpoint()),
     "Replay": lambda w: stepper.Replay(w.experiment, w.data),
+    "Session": Objects.session,
+    "Requests": lambda w: widget.Requests(w.session(), lambda message: None),
     "Stepper": lambda w: stepper.Stepper(
         stepper.Replay(w.experiment, w.data), "fa", stdin=io.StringIO(), stdout=io.StringIO()
     ),

@@ -13,7 +13,8 @@ from checks import assert_same_bits
 import minifa as mf
 from minifa import cli, data
 from minifa.experiments import Experiment, build
-from minifa.tracing.stepper import COMMANDS, Replay, Stepper, page
+from minifa.tracing.pages import page
+from minifa.tracing.stepper import COMMANDS, Replay, Stepper
 
 
 def replay(rule="fa", updates=0, **options):

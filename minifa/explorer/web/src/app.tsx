@@ -12,6 +12,7 @@ import { Why } from "./chapters/why";
 import type { Theme } from "./colours";
 import { type App as Shared, AppContext } from "./context";
 import { IconButton } from "./controls";
+import { hasRuns } from "./first_runs";
 import { ArrayTable, rangeOf } from "./heat";
 import { times } from "./numbers";
 import type { Arr, Content, Source } from "./types";
@@ -21,15 +22,13 @@ export interface ChapterProps {
   parts: string[];
 }
 
-interface Chapter { title: string; short: string; View: (props: ChapterProps) => JSX.Element; needs?: (content: Content) => boolean }
-
-const hasRuns = (content: Content) => Object.keys(content.runs).length > 0;
+interface Chapter { title: string; short: string; View: (props: ChapterProps) => JSX.Element; needs?: (content: Content, source: Source) => boolean }
 
 export const ALL: Chapter[] = [
   { title: "Learning through the wrong weights", short: "Two networks", View: Hero },
   { title: "Every weight needs a twin", short: "The twin", View: Twin },
   { title: "One step, number by number", short: "One step", View: Step },
-  { title: "Why it works", short: "Why", View: Why, needs: hasRuns },
+  { title: "Why it works", short: "Why", View: Why, needs: (content, source) => hasRuns(content) || source.kind !== "baked" },
   { title: "Where it fails", short: "Where it fails", View: Fails, needs: (content) => Boolean(content.grid) },
   { title: "Playground", short: "Playground", View: Playground },
 ];
@@ -40,8 +39,11 @@ export interface PageProps {
   live: Source | string;
   /** Only these chapters (embedded page, notebook). */
   only?: number[];
-  /** Addresses are kept in the component, not in the browser's address (notebook). */
-  inside?: boolean;
+  /** The root of a page inside another one (notebook): addresses are kept in the component, not in the browser's address,
+   * and keys that are pressed elsewhere are not taken. */
+  inside?: ShadowRoot;
+  /** At the start; default: the system's. */
+  theme?: Theme;
 }
 
 function useAddress(inside: boolean, start: string): [string, (address: string, replace?: boolean) => void] {
@@ -63,9 +65,9 @@ function useAddress(inside: boolean, start: string): [string, (address: string, 
   return [address, go];
 }
 
-function useTheme(): [Theme, string | undefined, () => void] {
+function useTheme(first?: Theme): [Theme, string | undefined, () => void] {
   const query = matchMedia("(prefers-color-scheme: dark)");
-  const [wished, setWished] = useState<Theme | undefined>(undefined);
+  const [wished, setWished] = useState(first);
   const [system, setSystem] = useState<Theme>(query.matches ? "dark" : "light");
   useEffect(() => {
     const follow = () => setSystem(query.matches ? "dark" : "light");
@@ -78,10 +80,10 @@ function useTheme(): [Theme, string | undefined, () => void] {
 
 const QUIET_MS = 500; // so that playing does not read out every moment
 
-export function Page({ content, source, live, only, inside = false }: PageProps): JSX.Element {
-  const shown = ALL.map((_, k) => k).filter((k) => (only ? only.includes(k) : true) && (ALL[k].needs?.(content) ?? true));
-  const [address, go] = useAddress(inside, `chapter-${shown[0]}`);
-  const [theme, wished, switchTheme] = useTheme();
+export function Page({ content, source, live, only, inside, theme: first }: PageProps): JSX.Element {
+  const shown = ALL.map((_, k) => k).filter((k) => (only ? only.includes(k) : true) && (ALL[k].needs?.(content, source) ?? true));
+  const [address, go] = useAddress(inside !== undefined, `chapter-${shown[0]}`);
+  const [theme, wished, switchTheme] = useTheme(first);
   const [said, setSaid] = useState("");
   const [table, setTable] = useState<{ array: Arr; name: string; symbol: string } | null>(null);
   const timer = useRef(0);
@@ -96,8 +98,8 @@ export function Page({ content, source, live, only, inside = false }: PageProps)
     timer.current = window.setTimeout(() => setSaid(text), QUIET_MS);
   }, []);
   const shared: Shared = useMemo(
-    () => ({ content, source, live, theme, say, showTable: setTable, go, address }),
-    [content, source, live, theme, say, go, address]);
+    () => ({ content, source, live, theme, say, showTable: setTable, go, address, keys: inside ?? document }),
+    [content, source, live, theme, say, go, address, inside]);
 
   useEffect(() => {
     if (table) dialog.current?.showModal();

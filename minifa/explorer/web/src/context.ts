@@ -16,6 +16,8 @@ export interface App {
   go(address: string, replace?: boolean): void;
   /** The current address without "#". */
   address: string;
+  /** Where the keys of a player are listened to: the document, or in a notebook the page's own root. */
+  keys: Document | ShadowRoot;
   /** A live source if the page has one that agrees with the engine, else the reason in a sentence. */
   live: Source | string;
 }

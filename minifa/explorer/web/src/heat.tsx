@@ -138,7 +138,8 @@ export function Heat(props: HeatProps): JSX.Element {
 
   const turned = (shape: readonly number[]) => (transposed && grid.plain ? [...shape].reverse() : shape);
   const part = example === null || array.shape.length < 2 ? "" : `example ${Math.min(example, array.shape[0] - 1) + 1} of `;
-  const size = part + times(turned(array.shape)) + (props.whole ? ` of ${times(turned(props.whole))}` : "");
+  const isWhole = !props.whole || (example !== null && String(props.whole.slice(1)) === String(array.shape.slice(1))); // of one example
+  const size = part + (isWhole ? times(turned(props.whole ?? array.shape)) : `${times(turned(array.shape))} of ${times(turned(props.whole!))}`);
   const pale = array.largest === 0 ? "all zero" : array.largest < 0.04 * limit ? `at most ${short(array.largest)}` : "";
   const words = `${name}${transposed ? " transposed" : ""}, ${size || "a number"}`;
   const summary = `${words}, from ${rangeOf(array)}`;

@@ -14,5 +14,5 @@ export interface LegendProps {
 
 export function Legend({ text, limit }: LegendProps): JSX.Element {
   const { theme } = useContext(AppContext);
-  return <p class="legend"><span>{text}: −{short(limit)}</span> <i style={`background:${gradient(theme)}`} /> <span>{short(limit)}</span></p>;
+  return <p class="scale"><span>{text}: −{short(limit)}</span> <i style={`background:${gradient(theme)}`} /> <span>{short(limit)}</span></p>;
 }

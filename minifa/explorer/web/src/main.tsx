@@ -5,8 +5,8 @@ import { render } from "preact";
 import { Page } from "./app";
 import { bakedSource } from "./baked";
 import { decodeContent } from "./content";
-import { Engine, serveSource } from "./serve";
 import { liveOf } from "./live_source";
+import { Engine, serveSource } from "./serve";
 import css from "./style.css";
 import type { Content, Source } from "./types";
 
@@ -27,6 +27,9 @@ export function mount(place: Element, content: Content, source: Source, live: So
   render(<Page content={content} source={source} live={live} only={only} />, place);
 }
 
+/** What is shown in place of the page. */
+const Notice = ({ text }: { text: string }) => <main class="mf"><p class="wide story" role="status">{text}</p></main>;
+
 async function start(): Promise<void> {
   const data = document.getElementById("data");
   const place = document.getElementById("page");
@@ -34,19 +37,25 @@ async function start(): Promise<void> {
   addStyle(document.head);
   const written = JSON.parse(data.textContent ?? "");
   const engine = written.source === "serve" ? new Engine() : null;
+  if (engine) render(<Notice text="Waiting for the engine." />, place);
   const content = decodeContent(engine ? await engine.describe() : written);
   document.title = `${content.facts[0].split(",")[0]} · minifa explorer`;
   mount(place, content, engine ? serveSource(engine, content) : bakedSource(content), liveOf(content), onlyChapters());
 }
 
-// For the tests, which compare the engine in the page with minifa and let the page talk to minifa's server:
+// For the tests, which compare the engine in the page and the sums of chapter 2 with minifa and let the page talk to
+// minifa's server:
+export { decodeFilm, tableOf } from "./content";
 export { imageOf } from "./digit_pad";
 export { Net } from "./live";
 export { pythonFor } from "./script";
+export { work } from "./step/arithmetic";
 export { paramsOf, readSettings, writeSettings } from "./settings";
 export { decodeContent, Engine, liveOf, serveSource };
 
 start().catch((error: unknown) => {
-  const place = document.getElementById("page");
-  if (place) place.textContent = error instanceof Error ? error.message : String(error);
+  const message = error instanceof Error ? error.message : String(error);
+  render(<Notice text={message} />, document.getElementById("page")!);
 });
+
+export { default } from "./widget";

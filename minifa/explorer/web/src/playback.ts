@@ -1,6 +1,7 @@
 // Playing through moments or snapshots: a clock, and the keys that work everywhere in a chapter.
 
-import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useContext, useEffect, useRef, useState } from "preact/hooks";
+import { AppContext } from "./context";
 import { clamp } from "./numbers";
 
 export interface Playback {
@@ -33,13 +34,15 @@ const USES_ARROWS = "select, textarea, dialog, [contenteditable], input";
 
 /** Space plays or pauses; the arrow keys, Home and End move. */
 export function usePlayerKeys(at: number, count: number, onGo: (to: number) => void, playing: boolean, onPlay: (on: boolean) => void): void {
+  const { keys } = useContext(AppContext);
   const latest = useRef({ at, count, onGo, playing, onPlay });
   latest.current = { at, count, onGo, playing, onPlay };
   useEffect(() => {
     const places: Record<string, (at: number, last: number) => number> = {
       ArrowRight: (now) => now + 1, ArrowLeft: (now) => now - 1, Home: () => 0, End: (_, last) => last,
     };
-    const listen = (event: KeyboardEvent) => {
+    const listen = (event: Event) => {
+      if (!(event instanceof KeyboardEvent)) return;
       const target = event.composedPath()[0]; // inside a notebook's shadow root
       if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || !(target instanceof Element)) return;
       const now = latest.current;
@@ -48,9 +51,9 @@ export function usePlayerKeys(at: number, count: number, onGo: (to: number) => v
       else return;
       event.preventDefault();
     };
-    document.addEventListener("keydown", listen);
-    return () => document.removeEventListener("keydown", listen);
-  }, []);
+    keys.addEventListener("keydown", listen);
+    return () => keys.removeEventListener("keydown", listen);
+  }, [keys]);
 }
 
 /** For buttons beside a player: a click with the mouse leaves the focus, and so the space bar, where it was. */

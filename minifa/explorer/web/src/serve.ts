@@ -2,19 +2,20 @@
 // those of minifa/explorer/session.py; the answers come as lines of JSON, as they are made.
 
 import { decodeFilm, decodeSnapshot, type Packed, tableOf } from "./content";
-import type { Content, Film, FilmParams, RunParams, Snapshot, Source } from "./types";
+import { type Defaults, ownRun } from "./first_runs";
+import type { Content, Film, FilmParams, RunParams, Snapshot, Source, SourceKind } from "./types";
 
 export const GONE = "The engine has stopped: start `minifa explore --serve` again.";
 const KEPT = "minifa-token"; // for the page when it is loaded again in its tab
 
 /** What the content of a page has in addition when it comes from a session. */
-interface Served extends Content {
-  defaults: { rule: string; lr: number; hidden: number[] | number | null; seed: number; updates: number; train_updates: number };
+export interface Served extends Content {
+  defaults: Defaults;
   /** What a run may change: true, or the reason why not. */
   can: Record<"lr" | "seed" | "hidden" | "noise", true | string>;
 }
 
-interface Message {
+export interface Message {
   content?: unknown;
   film?: unknown[];
   snapshot?: unknown;
@@ -25,10 +26,18 @@ interface Message {
   error?: string;
 }
 
+/** Asks a session of the engine: the server's, or a notebook's. */
+export interface Asking {
+  /** The answers to one request, to the last one. An error is a sentence for the reader. */
+  ask(command: string, params: unknown, signal?: AbortSignal): AsyncGenerator<Message>;
+  /** What is said when no answer comes any more. */
+  gone: string;
+}
+
 /** What the engine answers instead of a result. */
 class Refusal extends Error {}
 
-const asSentence = (text: string) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+export const asSentence = (text: string) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 /** Takes the token from the page's address, where it would be copied with every link, and keeps it in this tab. */
 function takeToken(): string {
@@ -59,7 +68,8 @@ async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<stri
 }
 
 /** The engine of one page. */
-export class Engine {
+export class Engine implements Asking {
+  readonly gone = GONE;
   private readonly token = takeToken();
   private readonly page = Array.from(crypto.getRandomValues(new Uint32Array(4)), (one) => one.toString(36)).join("-");
   private count = 0;
@@ -107,18 +117,23 @@ export class Engine {
   }
 }
 
-export function serveSource(engine: Engine, content: Content): Source {
+export function serveSource(engine: Asking, content: Content, kind: SourceKind = "serve"): Source {
   const { can, defaults } = content as Served;
   let turn: Promise<void> = Promise.resolve(); // the engine has one run for each page: a second one waits for the first
   return {
-    kind: "serve",
+    kind,
     async film({ rule, updates }: FilmParams): Promise<Film> {
-      for await (const { film, arrays } of engine.ask("film", { rule, updates })) return decodeFilm(film!, tableOf(arrays!));
-      throw new Error(GONE);
+      for await (const message of engine.ask("film", { rule, updates })) {
+        const film = decodeFilm(message.film!, tableOf(message.arrays!));
+        if (updates === undefined) content.films[rule] = film; // of the page's own step: the gauges of other rules show it
+        return film;
+      }
+      throw new Error(engine.gone);
     },
     async *run(params: RunParams, signal?: AbortSignal): AsyncGenerator<Snapshot> {
       // A network without widths to choose is trained as it is.
       const asked = { ...params, hidden: can.hidden === true ? params.hidden : null };
+      const isOwn = JSON.stringify(params) === JSON.stringify(ownRun(params.rule, content));
       const before = turn;
       let finish!: () => void;
       turn = new Promise((resolve) => (finish = resolve));
@@ -126,7 +141,7 @@ export function serveSource(engine: Engine, content: Content): Source {
         await before;
         if (signal?.aborted) return;
         for await (const { snapshot, arrays, chance } of engine.ask("run", asked, signal)) {
-          if (chance) content.chance[params.rule] = chance; // known only once the network has been made
+          if (chance && isOwn) content.chance[params.rule] = chance; // known only once the network has been made
           if (snapshot) yield decodeSnapshot(snapshot, tableOf(arrays!), 0);
         }
       } finally {

@@ -20,11 +20,12 @@ export function useRun(source: Source, params: RunParams | null): Run {
   useEffect(() => {
     if (!params) return undefined;
     let stopped = false;
+    const ending = new AbortController(); // a run may also be waiting for its next snapshot
     const snapshots: Snapshot[] = [];
     const show = (state: Run["state"], message = "") => !stopped && setRun({ snapshots: [...snapshots], state, message });
     const follow = async () => {
       let shown = 0;
-      for await (const snapshot of source.run(params)) {
+      for await (const snapshot of source.run(params, ending.signal)) {
         if (stopped) return; // leaves the iteration, which stops the run
         snapshots.push(snapshot);
         if (performance.now() - shown < SHOW_EVERY_MS) continue;
@@ -36,6 +37,7 @@ export function useRun(source: Source, params: RunParams | null): Run {
     follow().catch((error: unknown) => show("failed", error instanceof Error ? error.message : String(error)));
     return () => {
       stopped = true;
+      ending.abort();
     };
   }, [source, key]);
   return run;

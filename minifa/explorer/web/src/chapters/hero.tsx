@@ -20,6 +20,7 @@ import css from "./live.css";
 const [LR, WIDTH, EPOCHS] = [0.02, 16, 6]; // stable for both rules and for every angle, on each of the page's seeds
 const SEED = 1; // both curves are near the means of the page's seeds
 const FILM_MS = 11_000; // of the whole run
+const LEAST_FRAMES = 30; // while the runs are not complete
 const SETTLED_MS = 500; // after the slider moved, before the film starts
 
 export const thousands = (value: number) => value.toLocaleString("en-US");
@@ -189,26 +190,25 @@ const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 function Film({ bp, fa, last, angle, slider, note, shallow }: FilmProps): JSX.Element {
   const { content, say } = useContext(AppContext);
-  const [time, setTime] = useState(isCalm() ? 1 : 0); // 0 to 1
+  const [frame, setFrame] = useState(isCalm() ? Infinity : 0); // Infinity: the last one, whichever that is
   const [playing, setPlaying] = useState(false);
   const [measure, width] = useWidth(1200);
   const column = (width - 32) / (width > 1060 ? 3 : 2); // as in live.css
-  const count = Math.min(bp.length, fa.length);
-  const whole = Math.max(count, bp.length); // both runs have the same updates
+  const count = Math.min(bp.length, fa.length); // both runs have the same updates
   const isWhole = count > 0 && Math.min(bp[count - 1].update, fa[count - 1].update) >= last;
-  const end = isWhole ? count : Math.max(whole, 2);
-  const at = clamp(Math.floor(time * end), 0, Math.max(0, count - 1));
+  const at = clamp(Math.floor(frame), 0, Math.max(0, count - 1));
 
   useEffect(() => {
     setPlaying(false);
-    setTime(isCalm() ? 1 : 0);
+    setFrame(isCalm() ? Infinity : 0);
     if (isCalm()) return undefined;
     const timer = setTimeout(() => setPlaying(true), SETTLED_MS);
     return () => clearTimeout(timer);
   }, [angle]);
   useFrames(playing, (elapsed) => {
-    if (time >= 1) setPlaying(false);
-    else setTime((now) => Math.min(1, now + elapsed / FILM_MS));
+    const frames = isWhole ? count : Math.max(count, LEAST_FRAMES);
+    if (isWhole && frame >= count - 1) setPlaying(false);
+    else setFrame((now) => (now === Infinity ? now : Math.min(now + (elapsed * frames) / FILM_MS, Math.max(0, count - 1))));
   });
 
   const places = ["bp", "fa"].map((name) => Math.max(0, content.rules.findIndex((rule) => rule.name === name)));
@@ -229,8 +229,8 @@ function Film({ bp, fa, last, angle, slider, note, shallow }: FilmProps): JSX.El
         {slider}
         <Player
           playing={playing} at={at} count={Math.max(count, 2)} label="Update" text={`update ${thousands(right.update)}`}
-          onPlay={(on) => { if (on && time >= 1) setTime(0); setPlaying(on); }}
-          onGo={(to) => { setPlaying(false); setTime(clamp((to + 0.5) / end, 0, 1)); }}
+          onPlay={(on) => { if (on && isWhole && at === count - 1) setFrame(0); setPlaying(on); }}
+          onGo={(to) => { setPlaying(false); setFrame(to >= count - 1 ? Infinity : to); }}
         />
       </div>
       <p class="story">{words}</p>

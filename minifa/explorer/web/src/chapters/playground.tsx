@@ -16,6 +16,7 @@ import { clamp, degrees, isNumber, percent } from "../numbers";
 import { pythonFor } from "../script";
 import { type Choices, MOST_NOISE, type Painted, RATES, type Settings, type Sign, hiddenOf, paramsOf, readSettings, rounded, writeSettings } from "../settings";
 import type { Arr, Content, RunParams, Snapshot, Source } from "../types";
+import { Training } from "../training";
 import { type Run, useRun } from "../use_run";
 import { chanceBand, share, thousands } from "./hero";
 import css from "./live.css";
@@ -51,12 +52,14 @@ export function summary(run: Run, params: RunParams, title: string): string {
     return `Training diverged: between updates ${thousands(last.update)} and ${thousands(params.updates)} the loss stopped being a finite number. With ${title}, the learning rate ${params.lr} is too large here.`;
   const accuracy = `${share(last.accuracy)} of the test digits are right`;
   if (run.state !== "done") return `Update ${thousands(last.update)}: ${accuracy}.`;
-  if (end > Math.max(guessing, Number(first.loss)))
-    return `Training diverged: the loss ended at ${end.toPrecision(3)}, where guessing has ${guessing.toFixed(2)}. The learning rate ${params.lr} is too large for this network and rule.`;
+  const [start, peak] = [Number(first.loss), Math.max(...losses)];
+  if (end > Math.max(guessing, start) || (end > 0.9 * guessing && peak > 2 * start))
+    return `Training diverged: the loss rose to ${peak.toPrecision(3)} and ended at ${end.toPrecision(3)}, where guessing has ${guessing.toFixed(2)}. The learning rate ${params.lr} is too large for this network and rule.`;
   const after = `After ${thousands(last.update)} updates under ${title}, ${accuracy}.`;
   const worst = Math.max(...losses.slice(losses.indexOf(least)));
   if (worst > 2 * least && worst > least + 0.5)
     return `${after} The loss jumped from ${least.toFixed(2)} to ${worst.toFixed(2)} on the way: the learning rate ${params.lr} is near the limit of stability.`;
+  if (end > 0.9 * guessing) return `${after} The loss, ${end.toFixed(2)}, is still close to the ${guessing.toFixed(2)} of guessing.`;
   return `${after} ${anglesInWords(last, params.rule)}`;
 }
 
@@ -72,6 +75,14 @@ export function Playground({ parts }: ChapterProps): JSX.Element {
   const { content, source, live } = useContext(AppContext);
   const own = typeof live === "string" ? null : (live as LiveSource);
   const engine = source.kind === "baked" ? own : source;
+  if (engine && !own) {
+    return (
+      <>
+        <style>{css}</style>
+        <Training engine={engine} />
+      </>
+    );
+  }
   return (
     <>
       <style>{css}</style>

@@ -19,6 +19,7 @@ import { NetworkMap } from "../step/map";
 import { BatchView, type Focus, Readout, Stage, highest, said, sidesOf } from "../step/stage";
 
 const TALLEST = 760; // px that are reserved at most for the columns
+const WIDEST = 600; // px of a column that stands alone
 const PACE = 1800; // ms for a moment at speed 1
 const SPEEDS: [number, string][] = [[0.5, "half speed"], [1, "speed 1"], [2, "speed 2"], [4, "speed 4"]];
 const PHASE_SHADES: Record<string, string> = { Forward: "var(--line)", Backward: "var(--edge)", Update: "var(--soft)" };
@@ -110,7 +111,7 @@ function Moments({ rule, names, film, bp, wanted, anchor }: MomentsProps): JSX.E
   const isBatch = moment.kind === "batch";
   return (
     <div class="step">
-      <div class="choices">
+      <div class="choices" onClick={leaveRadio}>
         <Choice label={bp || rule === "bp" ? "Beside bp" : "Rule"} labelled options={names} chosen={rule} onChoose={chooseRule} />
         <AboutRule rule={content.rules.find((one) => one.name === rule)!} />
       </div>
@@ -136,7 +137,7 @@ function Moments({ rule, names, film, bp, wanted, anchor }: MomentsProps): JSX.E
         </div>
       </div>
       <div class="dock" onKeyDown={(event) => event.key === "Escape" && setPinned(null)}>
-        <div class={sides.length > 1 ? "readout two" : "readout"}><Readout sides={sides} focus={focus} pinned={pinned !== null} onClear={() => setPinned(null)} /></div>
+        <div class={sides.length > 1 ? "readout two" : "readout"} tabIndex={0} role="group" aria-label="The chosen number"><Readout sides={sides} focus={focus} pinned={pinned !== null} onClear={() => setPinned(null)} /></div>
         <Player playing={playing} onPlay={play} at={at} count={film.length} onGo={choose} text={`${at + 1} of ${film.length}`} label="Moment of the step" track={phasesOf(film)}>
           <select aria-label="Speed" value={speed} onChange={(event) => setSpeed(Number(event.currentTarget.value))}>
             {SPEEDS.map(([value, text]) => <option value={value}>{text}</option>)}
@@ -168,9 +169,9 @@ function useColumnWidth(isTwo: boolean): [(element: HTMLDivElement | null) => vo
     watch.current.observe(element);
     setWhole(element.clientWidth);
   }, []);
-  const isNarrow = whole < 560; // one column below the other, as in the style sheet
-  const width = isNarrow || !isTwo ? whole : (whole - 20) / 2;
-  return [place, Math.floor(Math.min(width, isTwo ? width : 640)) - 10];
+  const isStacked = matchMedia("(max-width: 820px)").matches; // one column below the other, as in the style sheet
+  const width = isStacked || !isTwo ? Math.min(whole, WIDEST) : (whole - 20) / 2;
+  return [place, Math.floor(width) - 10];
 }
 
 function AboutRule({ rule }: { rule: RuleInfo }): JSX.Element {
@@ -195,6 +196,12 @@ function ExampleChoice({ example, examples, batch, onChoose }: ExampleProps): JS
       </select>
     </label>
   );
+}
+
+/** After a mouse click on a radio button the arrow keys move through the moments again. */
+function leaveRadio(event: MouseEvent): void {
+  const root = (event.currentTarget as Element).getRootNode() as Document | ShadowRoot;
+  if (event.detail > 0) setTimeout(() => root.activeElement?.matches("[type=radio]") && (root.activeElement as HTMLElement).blur());
 }
 
 /** The phases along the track of the player. */

@@ -45,7 +45,7 @@ export function story(content: Content, { rule, layer, index }: Place): string {
 
 export interface Jump { from: Snapshot; to: Snapshot }
 
-/** The largest jump of the loss: above 1.5 times the lowest loss before, by more than a quarter of the first loss. */
+/** The largest jump of the loss: above 1.3 times the lowest loss before, by more than a tenth of the first loss. */
 export function jumpOf(run: readonly Snapshot[]): Jump | null {
   let lowest = run[0];
   let found: Jump | null = null;
@@ -53,8 +53,8 @@ export function jumpOf(run: readonly Snapshot[]): Jump | null {
   for (const one of run) {
     if (!isNumber(one.loss) || !isNumber(lowest.loss) || !isNumber(first.loss)) continue;
     const rise = one.loss - lowest.loss;
-    const least = found ? Number(found.to.loss) - Number(found.from.loss) : 0.25 * first.loss;
-    if (rise > least && one.loss > 1.5 * lowest.loss) found = { from: lowest, to: one };
+    const least = found ? Number(found.to.loss) - Number(found.from.loss) : 0.1 * first.loss;
+    if (rise > least && one.loss > 1.3 * lowest.loss) found = { from: lowest, to: one };
     if (one.loss < lowest.loss) lowest = one;
   }
   return found;
@@ -66,9 +66,9 @@ export function stability(content: Content, rule: string): string {
   const jump = jumpOf(run);
   const rate = /learning rate ([\d.e-]+)/.exec(content.facts.join(", "))?.[1];
   const at = rate ? `At this rate (${rate})` : "At this rate";
-  if (!jump) return run.length < content.at.length ? `${at} the loss of ${rule} does not stay finite. A smaller rate may train it.` : `${at} the loss of ${rule} falls without large jumps.`;
+  if (!jump) return run.length < content.at.length ? `${at} the loss of ${rule} does not stay finite. A smaller rate may train it.` : `${at} the loss of ${rule} falls without large jumps from snapshot to snapshot.`;
   const [from, to] = [jump.from, jump.to].map((one) => `${short(Number(one.loss))} (update ${one.update})`);
-  return `${at} the loss of ${rule} jumps from ${from} to ${to}: the rate is too large for it here. A jump says nothing about the rule itself.`;
+  return `${at} the loss of ${rule} jumps from ${from} to ${to}: the rate is large for it here. A jump says nothing about the rule itself.`;
 }
 
 /** The letter that the rule's equation gives to the feedback of a layer: B, for direct rules F. */
@@ -79,7 +79,7 @@ export function letterOf(film: Film | undefined, layer: string): string {
   return "B";
 }
 
-const SHOWN = new Set(["W", "weight_angle", "true_angle", "sign_agreement"]);
+const SHOWN = new Set(["W", "b", "weight_angle", "true_angle", "sign_agreement"]);
 const readable = (key: string) => key.replaceAll("_", " ");
 
 /** Numbers of a layer beyond those that every rule has, each with its name: targets, local errors, noise. */

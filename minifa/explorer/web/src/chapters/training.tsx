@@ -138,7 +138,7 @@ function Turning({ place }: { place: Place }): JSX.Element {
         <Gauges place={place} isPair={isPair} />
       </div>
       <Legend text={shown.length > 1 ? "W, B and W − B of this run" : "W of this run"} limit={limit} />
-      <p class="note readout">{pointed ? readout(W.array, isPair ? B!.array : null, pointed.index, grid) : "Point at a weight, or move through the cells with the arrow keys from a matrix's letter, to read its numbers."}</p>
+      <p class="note weight-readout">{pointed ? readout(W.array, isPair ? B!.array : null, pointed.index, grid) : "Point at a weight, or move through the cells with the arrow keys from a matrix's letter, to read its numbers."}</p>
     </>
   );
 }
@@ -191,7 +191,7 @@ function Gauges({ place: { rule, layer, index }, isPair }: { place: Place; isPai
         : isOutputLayer(content, layer)
         ? <p class="note by-definition">{layer} is the output layer: its error comes from the loss itself under every rule here, so the angle to backpropagation's is 0 by definition. The layers below show the difference.</p>
         : gauge("true_angle", `the error at ${layer} and backpropagation's`)}
-      <dl class="numbers">
+      <dl class="layer-numbers">
         {isPair && <><dt>signs of W and B that agree</dt><dd>{percent(numbers.sign_agreement)}</dd></>}
         {more.map(([name, value]) => <><dt>{name}</dt><dd>{isAngle(name) ? degrees(value) : isNumber(value) ? short(value) : "not defined"}</dd></>)}
       </dl>
@@ -222,7 +222,7 @@ function Charts({ place: { rule, layer, index }, names, onCursor }: { place: Pla
   ], [content, rule, layer]);
   const update = content.runs[rule.name][index].update;
   return (
-    <div class="charts">
+    <div class="run-charts">
       {all.filter(([, curves], k) => curves.length || k < 2).map(([title, curves, options]) => (
         <Chart key={title} title={title} series={curves} xLabel="updates" xLog cursor={update} onCursor={onCursor} {...options} />
       ))}

@@ -4,6 +4,7 @@ import type { JSX } from "preact";
 import { useContext, useEffect, useRef } from "preact/hooks";
 import type { ChapterProps } from "../app";
 import { AppContext } from "../context";
+import { FirstRuns } from "../first_runs";
 import { Bowl } from "./bowl";
 import { Portrait } from "./portrait";
 import { Training } from "./training";
@@ -43,7 +44,9 @@ export function Why({ parts }: ChapterProps): JSX.Element {
       <section aria-labelledby="why-3" ref={third}>
         <h2 id="why-3">3. The same in a whole network: W turns towards B</h2>
         <p class="sub">A training run of the network of this page under each rule, from the same initial weights and with the same batches.</p>
-        <Training parts={isTraining ? parts : []} />
+        <FirstRuns>
+          <Training parts={isTraining ? parts : []} />
+        </FirstRuns>
       </section>
     </>
   );

@@ -2,7 +2,7 @@
 // to the number that the engine computed.
 
 import { short } from "../numbers";
-import type { Arr, Moment } from "../types";
+import type { Arr, Moment, NamedArr } from "../types";
 import { Evaluation, type Node, type Terms, isArray, parse, written } from "./expression";
 
 /** Entries of arrays by symbol. */
@@ -62,7 +62,7 @@ function workResult({ result, right }: Line, terms: Terms, index: number): Worke
     ? workConvolution(convolution, term.array, terms, index)
     : workPicked(right, term.array, terms, index) ?? workExpression(right, term.array, terms, index);
   if (found) return { ...found, note: "" };
-  const isPartial = [...right.matchAll(/[A-Za-z]\w*/g)].some(([name]) => isArray(terms[name]) && (terms[name] as { partial?: boolean }).partial);
+  const isPartial = term.of !== undefined || [...right.matchAll(/[A-Za-z]\w*/g)].some(([name]) => isArray(terms[name]) && (terms[name] as NamedArr).partial);
   return { marks: new Map(), sum: null, note: isPartial ? PARTIAL : /\bdrawn\b/.test(right) ? DRAWN : NOT_WORKED };
 }
 
@@ -82,7 +82,7 @@ function workExpression(right: string, result: Arr, terms: Terms, index: number)
   for (const over of ["channel", "example"] as const) {
     const evaluation = new Evaluation(terms, over);
     const own = evaluation.shape(tree);
-    if (!own || own.length > shape.length || own.some((size, k) => size !== 1 && size !== shape[shape.length - own.length + k])) continue;
+    if (!own || !reaches(own, shape)) continue;
     const value = evaluation.value(tree, at);
     if (!(Math.abs(value - total) <= PRECISION * evaluation.size(tree, at) + 1e-12)) continue;
     const parts = addends(tree).flatMap((one) => (one.op === "@" ? evaluation.products(one, at) : [[evaluation.value(one, at)]]));
@@ -92,6 +92,12 @@ function workExpression(right: string, result: Arr, terms: Terms, index: number)
     return { marks: evaluation.used, sum };
   }
   return null;
+}
+
+/** Whether a value of this shape has the result's entries. The page may keep fewer examples of the result. */
+function reaches(own: readonly number[], result: readonly number[]): boolean {
+  const lead = result.length - own.length;
+  return lead >= 0 && own.every((size, k) => size === 1 || size === result[lead + k] || (lead + k === 0 && size > result[0]));
 }
 
 const addends = (node: Node): Node[] => (node.op === "+" ? [...addends(node.left), ...addends(node.right)] : [node]);
@@ -153,7 +159,8 @@ function workPicked(right: string, result: Arr, terms: Terms, index: number): Fo
     if (carried === total) return { marks, sum: `= ${short(carried)}, because it was the largest of its window` };
     return total === 0 ? { marks, sum: "= 0, because it was not the largest of a window" } : null;
   }
-  const size = (result.values.length / from.values.length);
+  const positions = (shape: readonly number[]) => (shape.length === 4 ? shape[1] * shape[2] : 1);
+  const size = positions(result.shape) / positions(from.shape);
   return isNear(carried / size, total, [carried]) ? { marks, sum: `= ${short(carried)} / ${size}` } : null;
 }
 
@@ -235,7 +242,9 @@ function settingOf({ kind, maps, other }: Convolution, result: Arr, terms: Terms
     gradient: { below: one.array, kernel: result, above: two.array },
   }[kind];
   const { below, kernel, above } = setting;
-  const fits = [below, kernel, above].every((array) => array.shape.length === 4) && kernel.shape[2] === below.shape[3] && kernel.shape[3] === above.shape[3];
+  if ([below, kernel, above].some((array) => array.shape.length !== 4)) return null;
+  const left = [below.shape[3] - kernel.shape[2], above.shape[3] - kernel.shape[3]]; // channels that the kernel lacks
+  const fits = kind === "gradient" ? left.every((more) => more >= 0) : left.every((more) => more === 0); // the page may keep fewer
   return fits && below.shape[0] === above.shape[0] ? setting : null;
 }
 

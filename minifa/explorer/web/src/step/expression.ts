@@ -2,7 +2,7 @@
 // "@" and ".T". What cannot be read gives null; then no sum is shown.
 
 import { minus, plain, short } from "../numbers";
-import type { Arr, Term } from "../types";
+import type { NamedArr, Term } from "../types";
 
 export type Terms = Record<string, Term>;
 type Binary = "+" | "-" | "*" | "/" | "^" | "@" | ">" | ">=";
@@ -22,7 +22,7 @@ const OVER_MANY = ["mean", "sum", "softmax"];
 const LEVELS: Binary[][] = [[">=", ">"], ["+", "-"], ["*", "/", "@"]];
 const levelOf = (node: Node) => (node.op === "minus" ? 2 : LEVELS.findIndex((level) => level.includes(node.op as Binary)));
 
-export const isArray = (term: Term | undefined | null): term is { array: Arr; name: string; partial?: boolean } =>
+export const isArray = (term: Term | undefined | null): term is NamedArr =>
   typeof term === "object" && term !== null;
 
 /** The tree of a text, or null where it has a part that is not known. */

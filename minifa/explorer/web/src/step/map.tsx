@@ -105,7 +105,7 @@ export function NetworkMap({ film, at, onGo, opened, onOpen }: MapProps): JSX.El
   const words = `The network: ${nodes.map(({ name, folded }) => `${name}${folded ? " (a block)" : ""}`).join(", ")}. Now: ${moment.title}.${flowOf(moment)}`;
   return (
     <div class="map" ref={box} tabIndex={last.x + last.width + 4 > room ? 0 : undefined} role={last.x + last.width + 4 > room ? "group" : undefined} aria-label={last.x + last.width + 4 > room ? "Map of the network" : undefined}>
-      <svg width={last.x + last.width + 4} height={height} role="img" aria-label={words}>
+      <svg width={last.x + last.width + 4} height={height + 4} viewBox={`0 -4 ${last.x + last.width + 4} ${height + 4}`} role="img" aria-label={words}>
         <text x={0} y={UP + 4}>activity</text>
         <text x={0} y={DOWN + 4}>error</text>
         {blocks.map(({ name }) => {
@@ -113,7 +113,7 @@ export function NetworkMap({ film, at, onGo, opened, onOpen }: MapProps): JSX.El
           const [left, right] = [inside[0].x - 8, inside.at(-1)!.x + inside.at(-1)!.width + 8];
           return (
             <g class="opened" onClick={() => onOpen(name)}>
-              <rect class="block" x={left} y={1} width={right - left} height={118} rx={12} />
+              <rect class="block" x={left} y={-3} width={right - left} height={122} rx={12} />
               <text x={left + 6} y={134}>{name} (fold)</text>
             </g>
           );
