@@ -33,6 +33,7 @@ from minifa.tracing import stepper
 
 XOR = Experiment(data="xor", model="tiny", lr=0.5, batch_size=4, optimizer_options={})
 LONG = {"rule": "fa", "updates": 20_000}  # takes seconds
+AT = snapshot_updates(20_000)
 
 
 @contextlib.contextmanager
@@ -119,7 +120,7 @@ def head(server, *lines, method="POST /command", length=None):
     return "\r\n".join([f"{method} HTTP/1.1", host, *fields, *body, *lines, "", ""]).encode("latin-1")
 
 
-def started(server, page="page", update=3):
+def started(server, page="page", update=AT[3]):
     """A connection on which a long run sends snapshots, after the snapshot of this update."""
     body = json.dumps(command_of("run", LONG)).encode()
     connection = socket.create_connection(("127.0.0.1", server.server_port), timeout=20)
@@ -128,8 +129,8 @@ def started(server, page="page", update=3):
     )
     connection.sendall(body)
     stream = connection.makefile("rb")
-    while not stream.readline().startswith(f'{{"id":1,"snapshot":{{"update":{update},'.encode()):
-        pass
+    while not (line := stream.readline()).startswith(f'{{"id":1,"snapshot":{{"update":{update},'.encode()):
+        assert line, "the run ended"
     return connection, stream
 
 
@@ -416,8 +417,7 @@ def test_the_work_at_once_is_bounded(server, steps, monkeypatch):
 
 
 def test_a_client_that_vanishes_ends_its_run_before_the_next_update(server, steps):
-    at = snapshot_updates(20_000)
-    last = next(update for update, next_ in itertools.pairwise(at) if next_ - update > 200)
+    last = next(update for update, next_ in itertools.pairwise(AT) if next_ - update > 200)
     connection, stream = started(server, update=last)
     stream.close()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a killed browser: no goodbye

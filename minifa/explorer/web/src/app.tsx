@@ -81,7 +81,9 @@ function useTheme(first?: Theme): [Theme, string | undefined, () => void] {
 const QUIET_MS = 500; // so that playing does not read out every moment
 
 export function Page({ content, source, live, only, inside, theme: first }: PageProps): JSX.Element {
-  const shown = ALL.map((_, k) => k).filter((k) => (only ? only.includes(k) : true) && (ALL[k].needs?.(content, source) ?? true));
+  const possible = ALL.map((_, k) => k).filter((k) => ALL[k].needs?.(content, source) ?? true);
+  const named = possible.filter((k) => only?.includes(k));
+  const shown = named.length ? named : possible;
   const [address, go] = useAddress(inside !== undefined, `chapter-${shown[0]}`);
   const [theme, wished, switchTheme] = useTheme(first);
   const [said, setSaid] = useState("");

@@ -46,7 +46,7 @@ export function gradient(theme: Theme): string {
   return `linear-gradient(to right, ${stops.join(",")})`;
 }
 
-// Each rule has a colour, a dash and a marker; no two of the first 32 have the same pair of dash and marker, and none has
+// Each rule has a colour, a dash and a marker; any two of the first 16 differ in at least two of the three, and none has
 // the hues of the diverging scale.
 const CURVES = [
   ["#1b6e4b", "#6fd3a0"], ["#8030a0", "#d9a2f2"], ["#000000", "#f4f2ee"], ["#946400", "#f2be4a"],
@@ -60,6 +60,7 @@ export interface LineStyle { colour: string; dash: string; marker: (typeof MARKE
 /** The style of the rule with this place in the page's list. */
 export function lineStyle(place: number): LineStyle {
   const [light, dark] = CURVES[place % CURVES.length];
-  const marker = MARKERS[place % MARKERS.length];
-  return { colour: `light-dark(${light}, ${dark})`, dash: DASHES[(place + Math.floor(place / DASHES.length / 2)) % DASHES.length], marker };
+  const round = Math.floor(place / CURVES.length);
+  const marker = MARKERS[(place + 3 * round) % MARKERS.length];
+  return { colour: `light-dark(${light}, ${dark})`, dash: DASHES[(place + round) % DASHES.length], marker };
 }

@@ -48,7 +48,7 @@ export function Choice<T extends string>({ label, options, chosen, onChoose, sho
     <fieldset class="choice">
       <legend class={labelled ? undefined : "hush"}>{label}</legend>
       {options.map((option) => (
-        <label key={option}>
+        <label key={option} onMouseDown={keepFocus}>
           <input type="radio" name={name} value={option} checked={option === chosen} onChange={() => onChoose(option)} />
           <span>{show ? show(option) : option}</span>
         </label>

@@ -148,9 +148,13 @@ function Trained({ engine: { source, shape } }: { engine: Engine }): JSX.Element
   const [angle, setAngle] = useState(90);
   const bp = useRun(source, { ...shape, rule: "bp", angle: null });
   const fa = useRun(source, { ...shape, rule: "fa", angle });
-  const control = useRun(source, isDone(bp, fa) && source.kind === "live" ? { ...shape, ...withoutError(WIDTH) } : null);
+  const [shallow, setShallow] = useState<number | null>(null); // the same for every angle
+  const isWanted = shallow === null && source.kind === "live" && isDone(bp, fa);
+  const control = useRun(source, isWanted ? { ...shape, ...withoutError(WIDTH) } : null);
+  useEffect(() => {
+    if (isDone(control)) setShallow(control.snapshots.at(-1)!.accuracy);
+  }, [control.state]);
   const agreement = typeof live === "string" ? undefined : (live as LiveSource).agreement;
-  const shallow = control.state === "done" ? control.snapshots.at(-1)!.accuracy : null;
   const failed = [bp, fa].find((run) => run.state === "failed");
   const slider = (
     <Slider

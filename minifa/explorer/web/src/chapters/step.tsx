@@ -91,6 +91,9 @@ function Moments({ rule, names, film, bp, wanted, anchor }: MomentsProps): JSX.E
     setHovered(null);
     setPinned(null);
   }, [sides]);
+  useEffect(() => { // a film that had to be fetched: the address names its moment from now on
+    if (wanted === undefined && anchor.current) go(writeAddress("step", rule, at + 1), true);
+  }, [rule, wanted]);
   useEffect(() => say(playing ? moment.title : `${moment.title}. ${moment.why}`), [moment, playing]);
   const focus = hovered ?? pinned;
   const inspectNow = (one: Focus | null) => {
@@ -111,7 +114,7 @@ function Moments({ rule, names, film, bp, wanted, anchor }: MomentsProps): JSX.E
   const isBatch = moment.kind === "batch";
   return (
     <div class="step">
-      <div class="choices" onClick={leaveRadio}>
+      <div class="choices">
         <Choice label={bp || rule === "bp" ? "Beside bp" : "Rule"} labelled options={names} chosen={rule} onChoose={chooseRule} />
         <AboutRule rule={content.rules.find((one) => one.name === rule)!} />
       </div>
@@ -196,12 +199,6 @@ function ExampleChoice({ example, examples, batch, onChoose }: ExampleProps): JS
       </select>
     </label>
   );
-}
-
-/** After a mouse click on a radio button the arrow keys move through the moments again. */
-function leaveRadio(event: MouseEvent): void {
-  const root = (event.currentTarget as Element).getRootNode() as Document | ShadowRoot;
-  if (event.detail > 0) setTimeout(() => root.activeElement?.matches("[type=radio]") && (root.activeElement as HTMLElement).blur());
 }
 
 /** The phases along the track of the player. */

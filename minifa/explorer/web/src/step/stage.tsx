@@ -195,7 +195,7 @@ function compare(side: Side, { rule, moment: theirs }: Side): string {
   const goal = arrivesAt(mine);
   const error = goal !== null ? mine.new[`${goal}.delta`] : undefined;
   const truth = goal !== null && theirs ? theirs.new[`${goal}.delta`] : undefined;
-  if (error && truth && !isEqual(error, truth)) return `This error has ${plain(Number((norm(error) / norm(truth)).toPrecision(3)))} times the norm of ${rule}'s${mine.cut?.[`${goal}.delta`] ? " in the examples that the page keeps" : ""}.`;
+  if (error && truth && !isEqual(error, truth)) return `This error has ${plain(Number((norm(error) / norm(truth)).toPrecision(3)))} times the norm of ${rule}'s${mine.cut?.[`${goal}.delta`] ? ", in the examples kept here" : ""}.`;
   if (theirs?.key !== mine.key) return "";
   const gradient = Object.keys(mine.terms).find((symbol) => /^d[A-Za-z]+$/.test(symbol) && symbol in theirs.terms);
   const [one, two] = [mine.terms[gradient ?? ""], theirs.terms[gradient ?? ""]];
