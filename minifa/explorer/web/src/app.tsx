@@ -22,13 +22,20 @@ export interface ChapterProps {
   parts: string[];
 }
 
-interface Chapter { title: string; short: string; View: (props: ChapterProps) => JSX.Element; needs?: (content: Content, source: Source) => boolean }
+interface Chapter {
+  title: string;
+  short: string;
+  View: (props: ChapterProps) => JSX.Element;
+  /** It shows the network of `content.facts` also in a page without an engine behind it; the others say themselves what they show. */
+  ofPage?: boolean;
+  needs?: (content: Content, source: Source) => boolean;
+}
 
 export const ALL: Chapter[] = [
   { title: "Learning through the wrong weights", short: "Two networks", View: Hero },
-  { title: "Every weight needs a twin", short: "The twin", View: Twin },
-  { title: "One step, number by number", short: "One step", View: Step },
-  { title: "Why it works", short: "Why", View: Why, needs: (content, source) => hasRuns(content) || source.kind !== "baked" },
+  { title: "Every weight needs a twin", short: "The twin", View: Twin, ofPage: true },
+  { title: "One step, number by number", short: "One step", View: Step, ofPage: true },
+  { title: "Why it works", short: "Why", View: Why, ofPage: true, needs: (content, source) => hasRuns(content) || source.kind !== "baked" },
   { title: "Where it fails", short: "Where it fails", View: Fails, needs: (content) => Boolean(content.grid) },
   { title: "Playground", short: "Playground", View: Playground },
 ];
@@ -114,7 +121,7 @@ export function Page({ content, source, live, only, inside, theme: first }: Page
     before.current = chapter;
   }, [chapter]);
 
-  const { title, View } = ALL[chapter];
+  const { title, View, ofPage } = ALL[chapter];
   const place = shown.indexOf(chapter);
   const next = shown[place + 1];
   return (
@@ -148,7 +155,7 @@ export function Page({ content, source, live, only, inside, theme: first }: Page
             <p class="onward"><a href={`#chapter-${next}`} onClick={(event) => { event.preventDefault(); go(`chapter-${next}`); }}>Next: {ALL[next].title}</a></p>
           )}
         </main>
-        <footer class="wide"><p class="facts">{content.facts.join(" · ")} · minifa {content.version}</p></footer>
+        <footer class="wide"><p class="facts">{[...(ofPage || source.kind !== "baked" ? content.facts : []), `minifa ${content.version}`].join(" · ")}</p></footer>
         <p class="hush" role="status">{said}</p>
         <dialog ref={dialog} aria-label={table ? `${table.name} as a table` : "Table"} onClose={() => setTable(null)}>
           {table && (

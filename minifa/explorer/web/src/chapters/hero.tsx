@@ -18,7 +18,9 @@ import { type Run, useRun } from "../use_run";
 import css from "./live.css";
 
 const [LR, WIDTH, EPOCHS] = [0.02, 16, 6]; // stable for both rules and for every angle, on each of the page's seeds
-const SEED = 1; // both curves are near the means of the page's seeds
+// Accuracy of bp and fa (90 degrees) at the end: seed 0 0.94 and 0.95, seed 1 0.96 and 0.91, seed 2 0.95 and 0.93. Seed 2
+// shows the means, 0.95 and 0.93.
+const SEED = 2;
 const FILM_MS = 11_000; // of the whole run
 const LEAST_FRAMES = 30; // while the runs are not complete
 const SETTLED_MS = 500; // after the slider moved, before the film starts
