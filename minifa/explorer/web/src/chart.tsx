@@ -41,6 +41,8 @@ export interface ChartProps {
   /** x of the vertical line; `onCursor` is called with the x that the reader chose by mouse or keyboard. */
   cursor?: number | null;
   onCursor?: (x: number) => void;
+  /** Above the vertical line. */
+  cursorLabel?: string;
   height?: number;
   /** Fixed width; default: the width of the place. */
   width?: number;
@@ -165,6 +167,7 @@ export function Chart(props: ChartProps): JSX.Element {
             );
           })}
           {isNumber(props.cursor) && <line class="cursor" x1={x(props.cursor)} x2={x(props.cursor)} y1={8} y2={height - 36} />}
+          {isNumber(props.cursor) && props.cursorLabel && <text class="at-cursor" x={x(props.cursor) + (x(props.cursor) > (left + right) / 2 ? -5 : 5)} y={17} text-anchor={x(props.cursor) > (left + right) / 2 ? "end" : "start"}>{props.cursorLabel}</text>}
         </svg>
       )}
     </figure>

@@ -30,7 +30,7 @@ export function Gauge({ label, angle, band, how, others = [], bare = false, comp
   const arc = (from: number, to: number) => `M${at(from)}A${radius} ${radius} 0 0 0 ${at(to)}`;
   const isKnown = isNumber(angle);
   const words = missing ?? beside(angle, band);
-  const elsewhere = others.length < 6 ? others.map(([name, degree]) => `${name} ${degrees(degree)}`).join(", ") : "";
+  const elsewhere = others.length < 6 ? others.map(([name, degree]) => `${name} ${degrees(degree)}`).join(", ").replace(/^(?=.)/, "○ ") : "";
   const value = missing !== undefined ? "–" : degrees(angle);
   const told = `Angle of ${label}${where && `, ${where}`}: ${missing !== undefined ? missing : `${degrees(angle)}${words && `, ${words}`}`}`;
   return (
