@@ -23,7 +23,7 @@ WHERE = ".player .where"
 def replay():
     """The step that the default page shows."""
     experiment = Experiment(
-        data="digits", model="mlp", model_options={"hidden": (16, 12)}, lr=0.05, batch_size=8,
+        data="digits", model="mlp", model_options={"hidden": (16, 12)}, lr=0.02, batch_size=8,
         optimizer_options={"momentum": 0.0},
     )  # fmt: skip
     return stepper.Replay(experiment, data.load("digits"))

@@ -153,7 +153,7 @@ def test_trajectories_end_where_theory_says(window, pages):
     window.wait(
         f"document.querySelector('.story.four').innerText.includes('ends at w₁ = {w1:.2f}, w₂ = {w1 * w1 / 2:.2f}')"
     )
-    assert "Backpropagation stays where it is" in window.text(".story.four")
+    assert "backpropagation stays where it is" in window.text(".story.four")
     window.click_on(".why-part:has(.plane) button", 1)
     worst = 0.5 * (1 + (2 / 3) ** 1.5) ** 2  # the largest loss on w2 = w1^2 / 2 - 1 (tutorial 04)
     window.wait(f"document.querySelector('.story.four').innerText.includes('rises from 0.50 to {worst:.2f}')")
@@ -261,7 +261,7 @@ def test_eleven_rules_are_named_and_told_apart_in_every_chart(window, pages):
                        one.querySelector(".marker").getAttribute("d"), one.style.getPropertyValue("--curve")]))"""
     )
     assert [len(one) for one in charts][2:4] == [11, 11]  # accuracy and loss
-    assert "size of the local error, relative to backpropagation's" in window.text(".layer-numbers")
+    assert "size of the layer's own error, relative to backpropagation's" in window.text(".layer-numbers")
     for chart in charts:
         assert len({name for name, *_ in chart}) == len(chart)
         marks = [(dash, colour) for _, dash, _, colour in chart]

@@ -143,7 +143,7 @@ function Picture({ width, degrees, length, path, onTurn, onRelease }: { width: n
         return <ellipse class="level" cx={x(0)} cy={y(0)} rx={a * scale} ry={b * scale} />;
       })}
       <path class="least" d={`M${x(0) - 5} ${y(0)}h10M${x(0)} ${y(0) - 5}v10`} />
-      <text x={x(0)} y={y(-0.335) + 4} text-anchor="middle">least loss</text>
+      <text x={x(0)} y={y(0.335) + 4} text-anchor="middle">least loss</text>
       <text x={width - 8} y={18} text-anchor="end" class="up">uphill</text>
       <Arrow from={spot(START)} to={spot(tip(0))} name="steepest" />
       {path.length > 1 && <path class="steps" d={`M${path.map(spot).join("L")}`} />}
