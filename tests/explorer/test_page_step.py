@@ -192,6 +192,19 @@ def test_the_sum_behind_a_product_is_shown_under_both_rules(window, pages):
                 assert min(abs(number - factor) for factor in factors) < 5e-4, text
 
 
+def test_one_scale_holds_for_both_columns_where_their_moments_differ(chromium, pages, replay):
+    trace = replay.trace("dfa")
+    number, moment = next((i, one) for i, one in enumerate(trace, 1) if one.kind == "teach")
+    F = moment.terms["F"]
+    B = next(one for one in replay.trace("bp") if one.kind == "carry").terms["B"]  # what the left column shows then
+    chromium.open(f"{pages('default')}#step/dfa/{number}")
+    chromium.wait("document.querySelector(arguments[0])", TITLE)
+    chromium.settle()
+    told = re.search(r"weights and feedback: [^\d]*([\d.]+)", chromium.text(".moment .legend"))
+    assert float(told[1]) >= max(np.abs(F).max(), np.abs(B).max()) - 5e-4
+    assert np.abs(B).max() > 2 * np.abs(F).max()
+
+
 def test_the_arrow_keys_read_a_matrix_that_has_the_focus(at, replay):
     trace = replay.trace("fa")
     carry = carry_in(trace)

@@ -104,7 +104,7 @@ export function Chart(props: ChartProps): JSX.Element {
   const named = [...drawn.keys()].filter((k) => !drawn[k].quiet);
   const bandName = props.band && props.bandLabel ? [props.bandLabel] : [];
   const longest = Math.max(2, ...[...named.map((k) => drawn[k].name), ...bandName].map((name) => Math.min(name.length, 20)));
-  const gap = 14;
+  const gap = 15;
   const height = Math.max(props.height ?? 190, (named.length + bandName.length) * gap + 44);
   const { y, log } = scaleOf(values.length ? values : [0, 1], props, height - 38, 12);
   const ticks = log ? y.ticks(4).filter((value) => Math.abs(Math.log10(value) % 1) < 1e-9) : y.ticks(4);

@@ -10,7 +10,7 @@ import { clamp, minus } from "../numbers";
 import { RADIANS, START, bowl, direction, gradientAt, halfAxes, shareOfBest, stepFrom, walk } from "./descent";
 import type { Point } from "./scalar";
 
-const [WIDE, HIGH]: Point = [3.5, 2.5]; // half of the picture, in units of the plane
+const [WIDE, HIGH]: Point = [3.5, 2.9]; // half of the picture, in units of the plane
 const REACH = 0.5; // least distance of the handle that turns the arrow
 const STEPS = 14;
 const STEP_MS = 220;
@@ -108,6 +108,7 @@ function Picture({ width, degrees, length, path, onTurn, onRelease }: { width: n
     const [du, dv] = direction(START, angle);
     return [START[0] + size * du, START[1] + size * dv];
   };
+  const name = tip(0, Math.min(length / 2, 0.35)); // where the steepest descent is named
   const grip = tip(degrees, Math.max(length + 0.13, REACH));
   const isHeld = useRef(false);
   const angleAt = (event: PointerEvent): number => {
@@ -148,7 +149,7 @@ function Picture({ width, degrees, length, path, onTurn, onRelease }: { width: n
       <Arrow from={spot(START)} to={spot(tip(0))} name="steepest" />
       {path.length > 1 && <path class="steps" d={`M${path.map(spot).join("L")}`} />}
       {path.slice(1).map((at) => <circle class="stop" cx={x(at[0])} cy={y(at[1])} r={3.4} />)}
-      <text x={x(tip(0, length + 0.12)[0])} y={y(tip(0, length + 0.12)[1]) + 6} text-anchor="end">steepest descent</text>
+      <text x={x(name[0]) - 10} y={y(name[1]) + 4} text-anchor="end">steepest descent</text>
       <path class="reach" d={`M${spot(tip(degrees))}L${spot(grip)}`} />
       <Arrow from={spot(START)} to={spot(tip(degrees))} name="own" />
       <circle class="grip" cx={x(grip[0])} cy={y(grip[1])} r={13} role="slider" tabindex={0} aria-label="Direction of the step, degrees from the steepest descent" aria-valuemin={-180} aria-valuemax={180} aria-valuenow={degrees} aria-valuetext={`${degrees} degrees`} onKeyDown={keys} />

@@ -153,7 +153,7 @@ function Moments({ rule, names, film, bp, wanted, anchor }: MomentsProps): JSX.E
 }
 
 function Start({ rule, film, isTwo }: { rule: string; film: Film; isTwo: boolean }): JSX.Element {
-  const withB = new Set(film.filter(({ kind }) => kind === "feedback").map(({ layer }) => layer));
+  const withB = new Set(film.filter(({ kind, terms }) => kind === "feedback" && isArray(terms.B)).map(({ layer }) => layer));
   const [lowest, ...more] = Object.keys(film[0].new).filter((name) => name.endsWith(".W") && !withB.has(name.slice(0, -2))).map((name) => name.slice(0, -2));
   const noB = withB.size && lowest && !more.length ? ` ${lowest} has no B: no error is needed below the first layer.` : "";
   const two = `Left: backpropagation. Right: ${rule}. Both start from the same weights and the same batch; what differs is how the error is carried down.`;

@@ -194,7 +194,7 @@ function Gauges({ place: { rule, layer, index }, isPair }: { place: Place; isPai
       {!hasError ? <p class="note by-definition">Under {rule.name}, {layer} receives no error that could be compared with backpropagation's.</p>
         : isOutputLayer(content, layer)
         ? <p class="note by-definition">{layer} is the output layer: its error comes from the loss itself under every rule here, so the angle to backpropagation's is 0 by definition. The layers below show the difference.</p>
-        : gauge("true_angle", "error and backpropagation's")}
+        : gauge("true_angle", "error and bp's")}
       <dl class="layer-numbers">
         {isPair && <><dt>signs of W and B that agree</dt><dd>{percent(numbers.sign_agreement)}</dd></>}
         {more.map(([name, value]) => <><dt>{name}</dt><dd>{isAngle(name) ? degrees(value) : isNumber(value) ? short(value) : "not defined"}</dd></>)}

@@ -68,7 +68,7 @@ export interface StageProps {
 export function Stage({ sides, films, example, batch, width, focus, onFocus, onPin }: StageProps): JSX.Element {
   const { content } = useContext(AppContext);
   const [own] = sides.slice(-1);
-  const limits = useLimits(films, own.moment!.key, content);
+  const limits = useLimits(films, sides.map(({ moment }) => moment), content);
   const laid = useMemo(
     () => sides.map(({ moment, besideBp }) => (moment ? figuresOf(moment, besideBp).map((one) => layOut(one, moment, example, batch, width)) : [])),
     [sides, example, batch, width]);
