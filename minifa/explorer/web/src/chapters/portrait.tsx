@@ -61,6 +61,8 @@ const EQUATIONS = {
   bp: [math(`<mrow>${weight(1, true)}<mo>=</mo>${product(weight(2))}</mrow>`), "w1' = -e w2"],
 };
 
+const Key = ({ rule }: { rule: ScalarRule }) => <span class="key" style={{ borderTop: `3px ${STYLES[rule].dash ? "dashed" : "solid"} ${STYLES[rule].colour}` }} />;
+
 const PRESETS: [string, (b: number) => Point][] = [
   ["From zero", () => [0, 0]],
   ["w₂ against b", (b) => [0, -b]],
@@ -97,7 +99,7 @@ export function Portrait(): JSX.Element {
         <Plane width={clamp(measured, 240, 640)} start={start} b={b} field={field} paths={{ fa, bp }} time={time} onMove={move} />
         <p class="note">
           <span class="key perfect" /> no error: w₁ w₂ = 1. <span class="patch" /> here a step of {NAMES[field]} raises the loss{field === "bp" ? " (nowhere)" : ""}. Thin lines: where the
-          weights go, from any start. <span class="key fa" /> fa, <span class="key bp" /> bp from your start (ring) to their ends (filled).
+          weights go, from any start. <Key rule="fa" /> fa, <Key rule="bp" /> bp from your start (ring) to their ends (filled).
         </p>
       </div>
       <div class="why-side">
@@ -201,8 +203,8 @@ function Plane({ width, start, b, field, paths, time, onMove }: PlaneProps): JSX
       <svg x={x(LEFT)} y={y(TOP)} width={x(RIGHT) - x(LEFT)} height={y(LOW) - y(TOP)} viewBox={`${x(LEFT)} ${y(TOP)} ${x(RIGHT) - x(LEFT)} ${y(LOW) - y(TOP)}`}>
         {background}
         {(["bp", "fa"] as const).map((rule) => (
-          <g class={`way ${rule}`}>
-            <path d={line(paths[rule].points.filter((_, k) => k % 3 === 0).concat([paths[rule].points.at(-1)!]))} />
+          <g class="way" style={`--way:${STYLES[rule].colour}`}>
+            <path stroke-dasharray={STYLES[rule].dash || undefined} d={line(paths[rule].points.filter((_, k) => k % 3 === 0).concat([paths[rule].points.at(-1)!]))} />
             <circle cx={x(now(paths[rule])[0])} cy={y(now(paths[rule])[1])} r={6.5} />
           </g>
         ))}
