@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { readAddress } from "./address";
 import { Fails } from "./chapters/fails";
-import { Hero } from "./chapters/hero";
+import { Hero, hasFilm } from "./chapters/hero";
 import { Playground } from "./chapters/playground";
 import { Step } from "./chapters/step";
 import { Twin } from "./chapters/twin";
@@ -28,11 +28,11 @@ interface Chapter {
   View: (props: ChapterProps) => JSX.Element;
   /** It shows the network of `content.facts` also in a page without an engine behind it; the others say themselves what they show. */
   ofPage?: boolean;
-  needs?: (content: Content, source: Source) => boolean;
+  needs?: (content: Content, source: Source, live: Source | string) => boolean;
 }
 
 export const ALL: Chapter[] = [
-  { title: "Learning through the wrong weights", short: "Two networks", View: Hero },
+  { title: "Learning through the wrong weights", short: "Two networks", View: Hero, needs: (content, _, live) => hasFilm(content, live) },
   { title: "Every weight needs a twin", short: "The twin", View: Twin, ofPage: true },
   { title: "One step, number by number", short: "One step", View: Step, ofPage: true },
   { title: "Why it works", short: "Why", View: Why, ofPage: true, needs: (content, source) => hasRuns(content) || source.kind !== "baked" },
@@ -88,7 +88,7 @@ function useTheme(first?: Theme): [Theme, string | undefined, () => void] {
 const QUIET_MS = 500; // so that playing does not read out every moment
 
 export function Page({ content, source, live, only, inside, theme: first }: PageProps): JSX.Element {
-  const possible = ALL.map((_, k) => k).filter((k) => ALL[k].needs?.(content, source) ?? true);
+  const possible = ALL.map((_, k) => k).filter((k) => ALL[k].needs?.(content, source, live) ?? true);
   const named = possible.filter((k) => only?.includes(k));
   const shown = named.length ? named : possible;
   const [address, go] = useAddress(inside !== undefined, `chapter-${shown[0]}`);

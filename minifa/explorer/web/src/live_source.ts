@@ -261,6 +261,12 @@ class Live implements LiveSource {
   }
 }
 
+/** The engine in the page for chapters 0 and 5, whose sentences and scripts are about the digits, or why there is none. */
+export function digitsOf(content: Content): LiveSource | string {
+  const { data } = (content.live ?? { data: "digits" }) as LiveStart;
+  return data === "digits" ? liveOf(content) : `The engine in the page trains on the digits, and this page is about ${data}.`;
+}
+
 /** The engine in the page, or the reason why this page has none. */
 export function liveOf(content: Content): LiveSource | string {
   const start = content.live as LiveStart | undefined;

@@ -14,12 +14,12 @@ import { RULES } from "../live";
 import type { LiveSource } from "../live_source";
 import { clamp, degrees, isNumber, percent } from "../numbers";
 import { pythonFor } from "../script";
+import type { Served } from "../serve";
 import { type Choices, MOST_NOISE, type Painted, RATES, type Settings, type Sign, hiddenOf, paramsOf, readSettings, rounded, writeSettings } from "../settings";
 import type { Arr, Content, RunParams, Snapshot, Source } from "../types";
 import { Training } from "../training";
 import { type Run, useRun } from "../use_run";
 import { chanceBand, share, thousands } from "./hero";
-import css from "./live.css";
 
 const TITLES: Record<string, string> = {
   bp: "backpropagation", fa: "feedback alignment", usf: "uniform sign-concordant", frsf: "fixed random magnitudes, W's signs",
@@ -76,17 +76,9 @@ export function Playground({ parts }: ChapterProps): JSX.Element {
   const { content, source, live } = useContext(AppContext);
   const own = typeof live === "string" ? null : (live as LiveSource);
   const engine = source.kind === "baked" ? own : source;
-  if (engine && !own) {
-    return (
-      <>
-        <style>{css}</style>
-        <Training engine={engine} />
-      </>
-    );
-  }
+  if (source.kind !== "baked" && !(own && hasSizes(content as Served))) return <Training engine={source} />;
   return (
     <>
-      <style>{css}</style>
       <p class="lead">
         {engine && engine.kind !== "live" ? "Change anything and press Train: minifa trains the network. " : "Change anything: the network trains again at once. "}
         Set cells of B yourself, and look what the network makes of your own digit.
@@ -95,6 +87,9 @@ export function Playground({ parts }: ChapterProps): JSX.Element {
     </>
   );
 }
+
+/** Whether the page's own network is the one that this chapter describes, with a choice of depth and width. */
+const hasSizes = ({ can, defaults }: Served) => can.hidden === true && Array.isArray(defaults.hidden);
 
 /** The runs that were computed when the page was written. */
 function Stored({ content, reason }: { content: Content; reason: string }): JSX.Element {
