@@ -5,6 +5,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { LineStyle } from "./colours";
 import { clamp, isNumber, minus } from "./numbers";
+import { fractionAt } from "./pointer";
 import { type Range, counting, linear, logarithmic } from "./scale";
 import type { Band } from "./types";
 
@@ -64,8 +65,10 @@ export function useWidth(start = 320): [(place: HTMLElement | null) => void, num
   const set = useRef((place: HTMLElement | null) => {
     observer.current?.disconnect();
     if (!place) return;
-    observer.current = new ResizeObserver(() => setWidth(Math.floor(place.clientWidth)));
+    const measure = () => setWidth(Math.floor(place.clientWidth));
+    observer.current = new ResizeObserver(measure);
     observer.current.observe(place);
+    measure();
   });
   return [set.current, width];
 }
@@ -131,8 +134,7 @@ export function Chart(props: ChartProps): JSX.Element {
 
   const all = [...new Set(xs)].sort((a, b) => a - b);
   const choose = (event: MouseEvent) => {
-    const box = (event.currentTarget as Element).getBoundingClientRect();
-    const at = ((event.clientX - box.left) * width) / box.width;
+    const at = fractionAt(event)[0] * width;
     props.onCursor?.(all.reduce((best, one) => (Math.abs(x(one) - at) < Math.abs(x(best) - at) ? one : best), all[0]));
   };
   return (

@@ -6,6 +6,7 @@ import { AppContext } from "./context";
 import { type Theme, grey, shade } from "./colours";
 import { type Grid, gridOf } from "./grid";
 import { clamp, exact, short, times } from "./numbers";
+import { ARROWS, isAlone } from "./pointer";
 import { type Role, SymbolText, isKernel, roleOf } from "./symbols";
 import type { Arr } from "./types";
 
@@ -114,8 +115,6 @@ export interface HeatProps {
   onPaint?: (cell: { row: number; column: number; index: number; start: boolean }) => void;
 }
 
-const ARROWS: Record<string, [number, number]> = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-
 /** A figure: caption (name, shape; opens the table), the picture, marks. One tab stop; the arrow keys move through cells. */
 export function Heat(props: HeatProps): JSX.Element {
   const { array, symbol, name = symbol, example = null, across, image = false, caption = true, marks = [], onPoint, onPaint } = props;
@@ -169,7 +168,7 @@ export function Heat(props: HeatProps): JSX.Element {
   const keys = (event: KeyboardEvent) => {
     if (event.key === "Escape" && pointed) leave();
     else if ((event.key === "Enter" || event.key === " ") && onPaint && pointed) change(pointed.row, pointed.column, true);
-    else if (event.key in ARROWS && !event.altKey && !event.ctrlKey && !event.metaKey) {
+    else if (event.key in ARROWS && isAlone(event)) {
       const [down, across] = ARROWS[event.key];
       const at = pointed ?? { row: -down, column: -across };
       if (!point(at.row + down, at.column + across, true)) point(at.row + 2 * down, at.column + 2 * across, true); // over a gap
@@ -192,6 +191,7 @@ export function Heat(props: HeatProps): JSX.Element {
         if (onPaint) change(r, c, true);
       }}
       onPointerUp={() => (pressed.current = false)}
+      onPointerCancel={leave}
       onPointerLeave={(event) => event.pointerType === "mouse" && leave()}
     >
       <canvas ref={canvas} role="img" aria-label={summary} />

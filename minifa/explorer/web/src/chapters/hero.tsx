@@ -12,6 +12,7 @@ import { Gauge } from "../gauge";
 import { Heat } from "../heat";
 import type { LiveSource } from "../live_source";
 import { clamp, degrees, isNumber } from "../numbers";
+import { accuracyIn, chanceBand, curveOf, share, thousands } from "../run_parts";
 import { SymbolText } from "../symbols";
 import type { Arr, Band, Content, RunParams, Snapshot, Source } from "../types";
 import { type Run, useRun } from "../use_run";
@@ -23,15 +24,6 @@ const SEED = 2;
 const FILM_MS = 11_000; // of the whole run
 const LEAST_FRAMES = 30; // while the runs are not complete
 const SETTLED_MS = 500; // after the slider moved, before the film starts
-
-export const thousands = (value: number) => value.toLocaleString("en-US");
-export const share = (accuracy: number | null | undefined) => (isNumber(accuracy) ? `${Math.round(100 * accuracy)} %` : "–");
-
-/** The angles between two unrelated matrices of so many entries, mean and two standard deviations. */
-export function chanceBand(entries: number): Band {
-  const sd = 180 / Math.PI / Math.sqrt(entries);
-  return [90 - 2 * sd, 90 + 2 * sd];
-}
 
 interface Pair { W: Arr; B: Arr; angle: number | null; layer: string }
 
@@ -213,9 +205,7 @@ function Film({ bp, fa, last, angle, slider, note, things, shallow }: FilmProps)
   if (!left || !right) return <p class="story">The two networks are being trained.</p>;
   const first = pairOf(fa[0])!;
   const limit = Math.max(...[first.W, first.B, pairOf(fa[count - 1])!.W, pairOf(bp[count - 1])!.W].map((array) => array.largest));
-  const curve = (name: string, run: readonly Snapshot[], k: number) => ({
-    name, points: run.slice(0, at + 1).map((one) => [one.update, isNumber(one.accuracy) ? 100 * one.accuracy : null] as const), style: lineStyle(places[k]), chosen: k === 1,
-  });
+  const curve = (name: string, run: readonly Snapshot[], k: number) => curveOf(name, run.slice(0, at + 1), accuracyIn, lineStyle(places[k]), k === 1);
   return (
     <div class="hero">
       <div class="controls">
