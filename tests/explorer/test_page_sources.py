@@ -84,3 +84,15 @@ def test_the_served_playground_trains_the_page_s_own_network(chromium, options):
         assert "Learning rate" in words and "Hidden layers" not in words and "Units in each" not in words
         chromium.run("document.querySelector('.playground button.main').click()")
         chromium.wait("document.querySelector('.playground .story').innerText.startsWith('After 100')", seconds=60)
+
+
+def test_a_run_that_failed_is_tried_again(chromium):
+    """With the same settings, once the engine answers."""
+    with served(*"--data xor --model tiny --lr 0.5 --batch-size 4 --rules bp,fa --train-updates 5".split()) as address:
+        chromium.open(f"{address}#chapter-5")
+        chromium.wait("document.querySelector('.playground .controls')", seconds=60)
+        train = "document.querySelector('.playground button.main').click()"
+        chromium.run(f"window.real = fetch; window.fetch = () => Promise.reject(new Error('no answer')); {train}")
+        chromium.wait("document.querySelector('.playground .story').innerText.startsWith('The engine has stopped')")
+        chromium.run(f"window.fetch = window.real; {train}")
+        chromium.wait("document.querySelector('.playground .story').innerText.startsWith('After 100')", seconds=60)

@@ -1,6 +1,6 @@
 // The page: one chapter at a time, its address after "#", and what all chapters share.
 
-import type { JSX } from "preact";
+import type { ComponentChildren, JSX } from "preact";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { readAddress } from "./address";
 import { Fails } from "./chapters/fails";
@@ -85,6 +85,17 @@ function useTheme(first?: Theme): [Theme, string | undefined, () => void] {
   return [theme, wished, () => setWished(theme === "dark" ? "light" : "dark")];
 }
 
+interface LinkProps { chapter: number; current?: boolean; go: Shared["go"]; children: ComponentChildren }
+
+function ChapterLink({ chapter, current, go, children }: LinkProps): JSX.Element {
+  const follow = (event: MouseEvent) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // opens another window
+    event.preventDefault();
+    go(`chapter-${chapter}`);
+  };
+  return <a href={`#chapter-${chapter}`} aria-current={current ? "page" : undefined} onClick={follow}>{children}</a>;
+}
+
 const QUIET_MS = 500; // so that playing does not read out every moment
 
 export function Page({ content, source, live, only, inside, theme: first }: PageProps): JSX.Element {
@@ -114,6 +125,7 @@ export function Page({ content, source, live, only, inside, theme: first }: Page
     if (table) dialog.current?.showModal();
   }, [table]);
   useEffect(() => {
+    if (before.current !== chapter) dialog.current?.close();
     if (before.current !== chapter && !inside) {
       heading.current?.focus({ preventScroll: true });
       scrollTo({ top: 0 });
@@ -133,13 +145,7 @@ export function Page({ content, source, live, only, inside, theme: first }: Page
             {shown.length > 1 && (
               <nav aria-label="Chapters">
                 {shown.map((k) => (
-                  <a href={`#chapter-${k}`} key={k} aria-current={k === chapter ? "page" : undefined} onClick={(event) => {
-                    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-                    event.preventDefault();
-                    go(`chapter-${k}`);
-                  }}>
-                    {ALL[k].short}
-                  </a>
+                  <ChapterLink chapter={k} current={k === chapter} go={go} key={k}>{ALL[k].short}</ChapterLink>
                 ))}
               </nav>
             )}
@@ -152,7 +158,7 @@ export function Page({ content, source, live, only, inside, theme: first }: Page
           <h1 ref={heading} tabIndex={-1}>{title}</h1>
           <View parts={parts} key={chapter} />
           {next !== undefined && (
-            <p class="onward"><a href={`#chapter-${next}`} onClick={(event) => { event.preventDefault(); go(`chapter-${next}`); }}>Next: {ALL[next].title}</a></p>
+            <p class="onward"><ChapterLink chapter={next} go={go}>Next: {ALL[next].title}</ChapterLink></p>
           )}
         </main>
         <footer class="wide"><p class="facts">{[...(ofPage || source.kind !== "baked" ? content.facts : []), `minifa ${content.version}`].join(" · ")}</p></footer>

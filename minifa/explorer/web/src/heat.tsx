@@ -195,7 +195,7 @@ export function Heat(props: HeatProps): JSX.Element {
       onPointerLeave={(event) => event.pointerType === "mouse" && leave()}
     >
       <canvas ref={canvas} role="img" aria-label={summary} />
-      {[...marks, ...(pointed ? [pointed as Mark] : [])].map(({ row, column, rows = 1, columns = 1 }) => (
+      {[...marks, ...(pointed && pointed.row < grid.rows && pointed.column < grid.columns ? [pointed as Mark] : [])].map(({ row, column, rows = 1, columns = 1 }) => (
         <div
           class={rows * columns > 1 ? "mark band" : "mark"}
           style={{ left: `${column * cell.w}px`, top: `${row * cell.h}px`, width: `${columns * cell.w - 1}px`, height: `${rows * cell.h - 1}px` }}

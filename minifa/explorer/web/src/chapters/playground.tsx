@@ -151,7 +151,7 @@ function Trained({ parts, engine, own }: TrainedProps): JSX.Element {
   const changed = !isLive && wanted !== null && JSON.stringify(wanted) !== key;
   const words = can !== true ? can : !wanted ? "Choose, then press Train." : changed ? "The settings have changed: press Train." : summary(run, wanted, title);
   useEffect(() => {
-    if (run.state === "done") say(words);
+    if (run.state === "done" || run.state === "failed") say(words);
   }, [run.state, words]);
   const last = run.snapshots.at(-1);
   const to = wanted?.updates ?? params.updates;
@@ -286,8 +286,10 @@ function Matrices({ run, settings, change }: { run: Run; settings: Settings; cha
 }
 
 function Share({ params, epochs, settings }: { params: RunParams; epochs: number; settings: Settings }): JSX.Element {
+  const { say } = useContext(AppContext);
   const [told, setTold] = useState("");
   const code = pythonFor(params, epochs);
+  useEffect(() => told ? say(told) : undefined, [told]);
   const copy = async (text: string, what: string) => {
     try {
       await navigator.clipboard.writeText(text);
@@ -305,7 +307,7 @@ function Share({ params, epochs, settings }: { params: RunParams; epochs: number
           <button class="button" onClick={() => copy(code, "The script is")}>Copy the Python</button>
         </div>
       </div>
-      {told && <p class="note" role="status">{told}</p>}
+      {told && <p class="note">{told}</p>}
       <details>
         <summary>The same run in Python</summary>
         <pre tabIndex={0}>{code}</pre>
