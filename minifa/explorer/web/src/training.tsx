@@ -44,7 +44,8 @@ export function Training({ engine }: { engine: Source }): JSX.Element {
   const [wanted, setWanted] = useState<RunParams | null>(null);
   const params = { rule, lr: rate, noise, seed: Number(seed), updates: Number(length), hidden: [], angle: null, feedback: {} };
   const possible = engine.can(params);
-  const run = useRun(engine, wanted);
+  const [attempt, setAttempt] = useState(0);
+  const run = useRun(engine, wanted, attempt);
   const title = content.rules.find(({ name }) => name === wanted?.rule)?.title ?? "";
   const words = wanted ? summary(run, `${wanted.rule} (${title})`, wanted.updates) : possible === true ? "Choose a rule and a learning rate, then press Train." : possible;
   useEffect(() => {
@@ -59,7 +60,7 @@ export function Training({ engine }: { engine: Source }): JSX.Element {
         {can.noise === true && <Slider label="Wrong training labels" value={noise} min={0} max={1} step={0.05} text={percent(noise)} onInput={(to) => setNoise(rounded(to))} />}
         {can.seed === true && <Choice label="Seed" labelled options={SEEDS.includes(seed as "0") ? SEEDS : [seed, ...SEEDS]} chosen={seed} onChoose={setSeed} />}
         <div class="row">
-          <button class="button main" disabled={possible !== true} onClick={() => setWanted({ ...params })}>Train</button>
+          <button class="button main" disabled={possible !== true} onClick={() => { setWanted(params); setAttempt(attempt + 1); }}>Train</button>
           <button class="button" disabled={run.state !== "running" || !wanted} onClick={() => setWanted(null)}>Stop</button>
         </div>
       </section>

@@ -17,8 +17,8 @@ export interface Run {
 const WAITING: Run = { snapshots: [], params: null, state: "waiting", message: "" };
 const SHOW_EVERY_MS = 60;
 
-/** Runs whenever the parameters change; null: no run. The run before is stopped. */
-export function useRun(source: Source, params: RunParams | null): Run {
+/** Runs whenever the parameters change, or `attempt`; null: no run. The run before is stopped. */
+export function useRun(source: Source, params: RunParams | null, attempt = 0): Run {
   const [run, setRun] = useState(WAITING);
   const key = JSON.stringify(params);
   useEffect(() => {
@@ -40,6 +40,6 @@ export function useRun(source: Source, params: RunParams | null): Run {
     };
     follow().catch((error: unknown) => show("failed", messageOf(error)));
     return () => stop.abort();
-  }, [source, key]);
+  }, [source, key, attempt]);
   return JSON.stringify(run.params) === key ? run : { ...run, state: "waiting" };
 }

@@ -144,7 +144,8 @@ function Trained({ parts, engine, own }: TrainedProps): JSX.Element {
     return () => clearTimeout(timer);
   }, [key]);
   const can = engine.can(params);
-  const run = useRun(engine, can === true ? wanted : null);
+  const [attempt, setAttempt] = useState(0);
+  const run = useRun(engine, can === true ? wanted : null, attempt);
   const title = content.rules.find((one) => one.name === settings.rule)?.title ?? TITLES[settings.rule] ?? settings.rule;
   const before = useBefore(run, wanted);
   const place = choices.rules.indexOf(settings.rule);
@@ -161,7 +162,7 @@ function Trained({ parts, engine, own }: TrainedProps): JSX.Element {
     <div class="playground">
       <section class="card controls">
         <Controls settings={settings} choices={choices} change={change} titleOf={(rule) => content.rules.find((one) => one.name === rule)?.title ?? TITLES[rule] ?? rule} />
-        {!isLive && <button class="button main" onClick={() => setWanted({ ...params })}>Train</button>}
+        {!isLive && <button class="button main" onClick={() => { setWanted(params); setAttempt(attempt + 1); }}>Train</button>}
         {!isLive && run.state === "running" && <button class="button" onClick={() => setWanted(null)}>Stop</button>}
       </section>
       <div class="results">
