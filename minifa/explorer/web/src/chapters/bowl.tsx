@@ -73,10 +73,11 @@ export function Bowl(): JSX.Element {
     setRunning(true);
   };
   const curve = (share: (angle: number) => number) => Array.from({ length: 37 }, (_, k) => [5 * k, share(5 * k)] as const);
+  const side = degrees < 0 ? -1 : 1;
   const shares = useMemo(() => [
     { name: "small step: cos", points: curve((angle) => Math.cos(angle * RADIANS)), style: lineStyle(1) },
-    { name: "this step", points: curve((angle) => shareOfBest(angle, rate)), style: lineStyle(3), chosen: true },
-  ], [rate]);
+    { name: "this step", points: curve((angle) => shareOfBest(side * angle, rate)), style: lineStyle(3), chosen: true },
+  ], [rate, side]);
   return (
     <div class="card why-part">
       <div class="why-picture" ref={place}>
@@ -90,7 +91,7 @@ export function Bowl(): JSX.Element {
           <button class="button" onClick={run}>Take {STEPS} steps</button>
         </div>
         <p class="note fixed">{after(path, degrees)}</p>
-        <Chart title="Decrease of the loss, as a fraction of the best" series={shares} xLabel="angle in degrees" from={-1} to={1} guide={{ at: 0, label: "no change" }} cursor={Math.abs(degrees)} onCursor={turn} height={150} />
+        <Chart title="Decrease of the loss, as a fraction of the best" series={shares} xLabel="angle in degrees" from={-1} to={1} guide={{ at: 0, label: "no change" }} cursor={Math.abs(degrees)} onCursor={(angle) => turn(side * angle)} height={150} />
       </div>
     </div>
   );
