@@ -50,8 +50,11 @@ def test_a_link_with_the_control_key_leaves_the_page_where_it_is(chromium, pages
     chromium.open(f"{pages('default')}#chapter-2")
     chromium.wait("document.querySelector('.onward a')")
     taken = chromium.run(
-        """let taken; addEventListener("click", (event) => { taken = event.defaultPrevented; event.preventDefault(); }, {once: true});
-        document.querySelector(arguments[0]).dispatchEvent(new MouseEvent("click", {bubbles: true, cancelable: true, ctrlKey: true}));
+        """let taken;
+        const look = (event) => { taken = event.defaultPrevented; event.preventDefault(); };
+        addEventListener("click", look, {once: true});
+        const click = new MouseEvent("click", {bubbles: true, cancelable: true, ctrlKey: true});
+        document.querySelector(arguments[0]).dispatchEvent(click);
         return taken""",
         link,
     )

@@ -279,14 +279,19 @@ def test_the_chart_below_the_bowl_shows_the_side_to_which_the_arrow_points(chrom
             slider.dispatchEvent(new Event("input", {bubbles: true}))""",
             degrees,
         )
-        chromium.wait("document.querySelector('.why-side output').innerText === arguments[0]", f"{degrees}°".replace("-", "−"))
+        chromium.wait(
+            "document.querySelector('.why-side output').innerText === arguments[0]", f"{degrees}°".replace("-", "−")
+        )
         told = int(re.search(r"(\d+) % of the best of this length", chromium.text(".why-side .story"))[1])
         shown = chromium.run(
             """const chart = document.querySelector(".why-side .chart");
             const at = Number(chart.querySelector(".cursor").getAttribute("x1"));
-            const points = chart.querySelector(".this .curve").getAttribute("d").slice(1).split("L").map((one) => one.split(/[ ,]/).map(Number));
+            const curve = chart.querySelector(".this .curve").getAttribute("d").slice(1).split("L");
+            const points = curve.map((one) => one.split(" ").map(Number));
             const y = points.reduce((best, one) => Math.abs(one[0] - at) < Math.abs(best[0] - at) ? one : best)[1];
-            const heightOf = (text) => Number([...chart.querySelectorAll("g")].find((one) => one.querySelector("text")?.textContent === text).querySelector("line").getAttribute("y1"));
+            const rows = [...chart.querySelectorAll("g:has(> .grid)")];
+            const row = (text) => rows.find((one) => one.querySelector("text").textContent === text);
+            const heightOf = (text) => Number(row(text).querySelector("line").getAttribute("y1"));
             return 100 * (y - heightOf("0")) / (heightOf("1") - heightOf("0"))"""
         )
         assert abs(shown - told) < 1, degrees

@@ -11,10 +11,8 @@ import { Twin } from "./chapters/twin";
 import { Why } from "./chapters/why";
 import type { Theme } from "./colours";
 import { type App as Shared, AppContext } from "./context";
-import { IconButton } from "./controls";
 import { hasRuns } from "./first_runs";
-import { ArrayTable, rangeOf } from "./heat";
-import { times } from "./numbers";
+import { TableDialog } from "./table";
 import type { Arr, Content, Source } from "./types";
 
 export interface ChapterProps {
@@ -96,6 +94,28 @@ function ChapterLink({ chapter, current, go, children }: LinkProps): JSX.Element
   return <a href={`#chapter-${chapter}`} aria-current={current ? "page" : undefined} onClick={follow}>{children}</a>;
 }
 
+interface HeadProps { shown: number[]; chapter: number; go: Shared["go"]; onTheme: () => void }
+
+function Head({ shown, chapter, go, onTheme }: HeadProps): JSX.Element {
+  return (
+    <header>
+      <div class="wide head">
+        <p class="brand">minifa explorer</p>
+        {shown.length > 1 && (
+          <nav aria-label="Chapters">
+            {shown.map((k) => (
+              <ChapterLink chapter={k} current={k === chapter} go={go} key={k}>{ALL[k].short}</ChapterLink>
+            ))}
+          </nav>
+        )}
+        <button class="theme" onClick={onTheme} aria-label="Switch between light and dark mode" title="Light or dark mode">
+          <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true"><circle cx="10" cy="10" r="7.5" fill="none" stroke="currentColor" stroke-width="1.6" /><path d="M10 2.5a7.5 7.5 0 0 1 0 15z" fill="currentColor" /></svg>
+        </button>
+      </div>
+    </header>
+  );
+}
+
 const QUIET_MS = 500; // so that playing does not read out every moment
 
 export function Page({ content, source, live, only, inside, theme: first }: PageProps): JSX.Element {
@@ -107,7 +127,6 @@ export function Page({ content, source, live, only, inside, theme: first }: Page
   const [said, setSaid] = useState("");
   const [table, setTable] = useState<{ array: Arr; name: string; symbol: string } | null>(null);
   const timer = useRef(0);
-  const dialog = useRef<HTMLDialogElement>(null);
   const heading = useRef<HTMLHeadingElement>(null);
   const { chapter: wanted, parts } = readAddress(address);
   const chapter = shown.includes(wanted) ? wanted : shown[0];
@@ -122,10 +141,6 @@ export function Page({ content, source, live, only, inside, theme: first }: Page
     [content, source, live, theme, say, go, address, inside]);
 
   useEffect(() => {
-    if (table) dialog.current?.showModal();
-  }, [table]);
-  useEffect(() => {
-    if (before.current !== chapter) dialog.current?.close();
     if (before.current !== chapter && !inside) {
       heading.current?.focus({ preventScroll: true });
       scrollTo({ top: 0 });
@@ -139,21 +154,7 @@ export function Page({ content, source, live, only, inside, theme: first }: Page
   return (
     <AppContext.Provider value={shared}>
       <div class="mf" data-theme={wished}>
-        <header>
-          <div class="wide head">
-            <p class="brand">minifa explorer</p>
-            {shown.length > 1 && (
-              <nav aria-label="Chapters">
-                {shown.map((k) => (
-                  <ChapterLink chapter={k} current={k === chapter} go={go} key={k}>{ALL[k].short}</ChapterLink>
-                ))}
-              </nav>
-            )}
-            <button class="theme" onClick={switchTheme} aria-label="Switch between light and dark mode" title="Light or dark mode">
-              <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true"><circle cx="10" cy="10" r="7.5" fill="none" stroke="currentColor" stroke-width="1.6" /><path d="M10 2.5a7.5 7.5 0 0 1 0 15z" fill="currentColor" /></svg>
-            </button>
-          </div>
-        </header>
+        <Head shown={shown} chapter={chapter} go={go} onTheme={switchTheme} />
         <main class="wide" id={`chapter-${chapter}-main`}>
           <h1 ref={heading} tabIndex={-1}>{title}</h1>
           <View parts={parts} key={chapter} />
@@ -163,18 +164,7 @@ export function Page({ content, source, live, only, inside, theme: first }: Page
         </main>
         <footer class="wide"><p class="facts">{[...(ofPage || source.kind !== "baked" ? content.facts : []), `minifa ${content.version}`].join(" · ")}</p></footer>
         <p class="hush" role="status">{said}</p>
-        <dialog ref={dialog} aria-label={table ? `${table.name} as a table` : "Table"} onClose={() => setTable(null)}>
-          {table && (
-            <>
-              <div class="bar">
-                <h2>{table.name} <span class="soft">{times(table.array.shape)}</span></h2>
-                <IconButton icon="close" label="Close" onClick={() => dialog.current?.close()} />
-              </div>
-              <p class="soft">from {rangeOf(table.array)}</p>
-              <ArrayTable array={table.array} />
-            </>
-          )}
-        </dialog>
+        <TableDialog shown={table} place={chapter} onClose={() => setTable(null)} />
       </div>
     </AppContext.Provider>
   );

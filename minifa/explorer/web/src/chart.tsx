@@ -6,7 +6,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { LineStyle } from "./colours";
 import { clamp, isNumber, minus } from "./numbers";
 import { fractionAt } from "./pointer";
-import { type Range, counting, linear, logarithmic } from "./scale";
+import { type Range, type Scale, counting, linear, logarithmic } from "./scale";
 import type { Band } from "./types";
 
 export interface Series {
@@ -128,7 +128,6 @@ export function Chart(props: ChartProps): JSX.Element {
   const bandEnds = bandName.map(() => y((props.band![0] + props.band![1]) / 2));
   const moved = spread([...named.map((k) => ends[k]), ...bandEnds], 12, height - 42, gap);
   const heights = new Map(named.map((k, i) => [k, moved[i]]));
-  const path = (points: readonly (readonly [number, number])[]) => `M${points.map(([at, value]) => `${x(at).toFixed(2)} ${y(value).toFixed(2)}`).join("L")}`;
   const order = [...drawn.keys()].sort((a, b) => Number(drawn[a].chosen ?? false) - Number(drawn[b].chosen ?? false));
   const words = named.map((k) => drawn[k]).map(({ name, points }) => `${name}: from ${tick(points[0][1])} to ${tick(points.at(-1)![1])}`);
 
@@ -156,24 +155,37 @@ export function Chart(props: ChartProps): JSX.Element {
             ? <text class="guide" x={right} y={y(props.guide.at) + 15} text-anchor="end">{props.guide.label}</text>
             : <text class="guide" x={left + 4} y={y(props.guide.at) - 5}>{props.guide.label}</text>)}
           {bandName.map((name) => <text class="end of-band" x={x(end) + 12} y={moved[named.length] + 4}>{name}</text>)}
-          {order.map((k) => {
-            const { name, points, style, chosen, quiet } = drawn[k];
-            const at = heights.get(k);
-            const every = Math.max(1, Math.ceil(points.length / 5));
-            const marked = points.filter((_, i) => i === points.length - 1 || i % every === 0);
-            return (
-              <g class={quiet ? "quiet" : chosen ? "this" : undefined} style={`--curve:${style.colour}`} key={name}>
-                <path class="curve" d={path(points)} stroke-dasharray={style.dash || undefined} />
-                {!quiet && marked.map(([at, value]) => <path class={style.marker === "plus" ? "marker of-lines" : "marker"} d={SHAPES[style.marker]} transform={`translate(${x(at)} ${y(value)})${chosen ? "" : "scale(.8)"}`} />)}
-                {at !== undefined && Math.abs(at - ends[k]) > 3 && <path class="leader" d={`M${x(points.at(-1)![0]) + 5} ${ends[k]}L${x(end) + 8} ${at}`} />}
-                {at !== undefined && <text class="end" x={x(end) + 12} y={at + 4}>{name.length > 20 ? `${name.slice(0, 19)}…` : name}</text>}
-              </g>
-            );
-          })}
+          {order.map((k) => <Curve key={drawn[k].name} curve={drawn[k]} x={x} y={y} nameAt={heights.get(k)} end={x(end)} />)}
           {isNumber(props.cursor) && <line class="cursor" x1={x(props.cursor)} x2={x(props.cursor)} y1={8} y2={height - 36} />}
         </svg>
       )}
     </figure>
+  );
+}
+
+interface CurveProps {
+  curve: Omit<Series, "points"> & { points: readonly (readonly [number, number])[] };
+  x: Scale;
+  y: Scale;
+  /** The height of its name, and where the curves end. */
+  nameAt: number | undefined;
+  end: number;
+}
+
+function Curve({ curve: { name, points, style, chosen, quiet }, x, y, nameAt, end }: CurveProps): JSX.Element {
+  const every = Math.max(1, Math.ceil(points.length / 5));
+  const marked = quiet ? [] : points.filter((_, i) => i === points.length - 1 || i % every === 0);
+  const line = `M${points.map(([at, value]) => `${x(at).toFixed(2)} ${y(value).toFixed(2)}`).join("L")}`;
+  const [lastX, lastY] = [x(points.at(-1)![0]), y(points.at(-1)![1])];
+  return (
+    <g class={quiet ? "quiet" : chosen ? "this" : undefined} style={`--curve:${style.colour}`}>
+      <path class="curve" d={line} stroke-dasharray={style.dash || undefined} />
+      {marked.map(([at, value]) => (
+        <path class={style.marker === "plus" ? "marker of-lines" : "marker"} d={SHAPES[style.marker]} transform={`translate(${x(at)} ${y(value)})${chosen ? "" : "scale(.8)"}`} />
+      ))}
+      {nameAt !== undefined && Math.abs(nameAt - lastY) > 3 && <path class="leader" d={`M${lastX + 5} ${lastY}L${end + 8} ${nameAt}`} />}
+      {nameAt !== undefined && <text class="end" x={end + 12} y={nameAt + 4}>{name.length > 20 ? `${name.slice(0, 19)}…` : name}</text>}
+    </g>
   );
 }
 
