@@ -287,7 +287,7 @@ def test_the_chart_below_the_bowl_shows_the_side_to_which_the_arrow_points(chrom
             """const chart = document.querySelector(".why-side .chart");
             const at = Number(chart.querySelector(".cursor").getAttribute("x1"));
             const curve = chart.querySelector(".this .curve").getAttribute("d").slice(1).split("L");
-            const points = curve.map((one) => one.split(" ").map(Number));
+            const points = curve.map((one) => one.split(",").map(Number));
             const y = points.reduce((best, one) => Math.abs(one[0] - at) < Math.abs(best[0] - at) ? one : best)[1];
             const rows = [...chart.querySelectorAll("g:has(> .grid)")];
             const row = (text) => rows.find((one) => one.querySelector("text").textContent === text);

@@ -175,7 +175,7 @@ interface CurveProps {
 function Curve({ curve: { name, points, style, chosen, quiet }, x, y, nameAt, end }: CurveProps): JSX.Element {
   const every = Math.max(1, Math.ceil(points.length / 5));
   const marked = quiet ? [] : points.filter((_, i) => i === points.length - 1 || i % every === 0);
-  const line = `M${points.map(([at, value]) => `${x(at).toFixed(2)} ${y(value).toFixed(2)}`).join("L")}`;
+  const line = `M${points.map(([at, value]) => `${x(at).toFixed(2)},${y(value).toFixed(2)}`).join("L")}`;
   const [lastX, lastY] = [x(points.at(-1)![0]), y(points.at(-1)![1])];
   return (
     <g class={quiet ? "quiet" : chosen ? "this" : undefined} style={`--curve:${style.colour}`}>
