@@ -47,7 +47,7 @@ from .arrays import MOST_BYTES, ArrayTable, Json
 from .films import film
 from .parameters import MOST_UPDATES, MOST_UPDATES_BEFORE, RunParameters, read_film, read_run
 from .runs import CHANCE_HOW, Snapshots, snapshot_updates, train
-from .setups import ExperimentSetup, ObjectSetup
+from .setups import BatchOf, ExperimentSetup, ObjectSetup
 
 COMMANDS = ("describe", "film", "run")
 WAIT = 0.05  # seconds between two questions whether a film that waits for another one is stopped
@@ -211,7 +211,7 @@ class Session:
 
         Args:
             params: of the request (see above).
-            stopped: asked before every update; once it returns True, `Stopped` is raised.
+            stopped: asked before the first snapshot and every update; once it returns True, `Stopped` is raised.
 
         Raises:
             TypeError, ValueError: as `film`.
@@ -221,14 +221,18 @@ class Session:
         trainer, data, batch = self.setup.training(wanted)
         snapshots = Snapshots(trainer, data, ArrayTable(), biases=True)  # for a digit that the reader draws
         _check_size(trainer.net, trainer.rule)
-        return self._messages(wanted, snapshots, train(snapshots, batch, wanted.updates, lambda: _raise_if(stopped)))
+        return self._messages(wanted, snapshots, batch, lambda: _raise_if(stopped))
 
-    def _messages(self, wanted: RunParameters, snapshots: Snapshots, taken: Iterator[Json]) -> Iterator[Json]:
+    def _messages(
+        self, wanted: RunParameters, snapshots: Snapshots, batch: BatchOf, check: Callable[[], object]
+    ) -> Iterator[Json]:
+        check()  # it may have waited for another run
         last = 0
-        for snapshot in taken:
+        for snapshot in train(snapshots, batch, wanted.updates, check):
             last = snapshot["update"]
             yield {"snapshot": snapshot, "arrays": snapshots.table.packed()}
             if last == 0:
+                check()
                 yield {"chance": snapshots.chance()}
             snapshots.table = ArrayTable()  # every message has its own arrays
         diverged = f"after update {last} the loss was no longer finite: choose a smaller learning rate"

@@ -204,6 +204,11 @@ def test_a_stopped_run_makes_no_further_update(session, monkeypatch):
     assert len(made) == 7
 
 
+def test_a_run_that_is_stopped_before_it_begins_measures_nothing(session, monkeypatch):
+    monkeypatch.setattr("minifa.explorer.runs.Snapshots.take", lambda snapshots: pytest.fail("a snapshot was taken"))
+    assert list(session.answers({"id": 1, "command": "run"}, lambda: True)) == [{"id": 1, "stopped": True}]
+
+
 def test_a_run_that_diverges_says_so(digits):
     linear = Experiment(data="lillicrap", model="linear_task", lr=0.01, batch_size=8, optimizer_options={})
     session = Session.of_experiment(linear, data.load("lillicrap"), ["bp"])
