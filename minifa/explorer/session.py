@@ -195,7 +195,7 @@ class Session:
             Stopped: the work was stopped.
         """
         _check_stopped(stopped)
-        wanted = read_film(params, self.setup.rules[0], self.updates)
+        wanted = read_film(params, self.setup.rules, self.updates)
         while not self._lock.acquire(timeout=WAIT):
             _raise_if(stopped)
         try:
@@ -217,7 +217,7 @@ class Session:
             TypeError, ValueError: as `film`.
         """
         _check_stopped(stopped)
-        wanted = read_run(params, self.setup.rules[0], self.train_updates)
+        wanted = read_run(params, self.setup.rules, self.train_updates)
         trainer, data, batch = self.setup.training(wanted)
         snapshots = Snapshots(trainer, data, ArrayTable(), biases=True)  # for a digit that the reader draws
         _check_size(trainer.net, trainer.rule)

@@ -171,7 +171,7 @@ def test_what_a_page_changes_is_what_the_experiment_changes(digits, session):
 
 
 def test_a_share_of_wrong_labels(digits, session):
-    trainer, noisy, batch = session.setup.training(parameters.read_run({"rule": "bp", "noise": 0.25}, "bp", 1))
+    trainer, noisy, batch = session.setup.training(parameters.read_run({"rule": "bp", "noise": 0.25}, ["bp"], 1))
     assert (noisy.train.y != digits.train.y).mean() == pytest.approx(0.25, abs=1 / len(digits.train))
     assert np.array_equal(noisy.test.y, digits.test.y)
     x, y = Batches(noisy.train, 8, 0, 1).make(0)
@@ -225,6 +225,7 @@ WRONG_RUNS = {
     "a rule of another kind": ({"rule": 7}, "the rule must be a str"),
     "a long rule": ({"rule": "f" * 1000}, "at most 200 characters"),
     "an unknown option": ({"rule": "fa:colour=red"}, "unknown option"),
+    "an update without end": ({"rule": "pc:steps=1000000000"}, "steps of the rule 'pc' must be at most 1,000"),
     "no rate": ({"lr": 0}, "lr must be above 0"),
     "nan": ({"lr": float("nan")}, "lr must be above 0"),
     "infinity": ({"lr": float("inf")}, "finite"),
@@ -275,6 +276,13 @@ def test_a_wrong_film_is_refused_with_a_sentence(session, params):
 def test_a_wrong_request_is_answered_with_a_sentence(session, request_):
     (answer,) = session.answers(request_)
     assert set(answer) == {"id", "error"} and answer["error"]
+
+
+def test_a_rule_of_the_session_may_have_larger_options_than_a_page_may_choose(digits):
+    session = Session.of_experiment(DIGITS, digits, ["bp", "stale:every=5000"])
+    assert session.film({"rule": "stale:every=5000"})["film"]
+    with pytest.raises(ValueError, match="at most 1,000"):
+        session.film({"rule": "stale:every=5001"})
 
 
 def test_a_model_without_widths_refuses_them(digits):
@@ -409,7 +417,7 @@ def test_objects_with_a_data_set_train_on_it():
     session = Session.of_objects(*parts, (xor.train.x[:2], xor.train.y[:2]), data=xor)
     *_, last, _ = session.run({"updates": 6, "seed": 5, "noise": 0.5, "lr": 0.25})
     parts[3].lr = 0.25
-    noisy = session.setup.training(parameters.read_run({"seed": 5, "noise": 0.5}, "fa", 1))[1]
+    noisy = session.setup.training(parameters.read_run({"seed": 5, "noise": 0.5}, ["fa"], 1))[1]
     assert (noisy.train.y != xor.train.y).sum() == 2
     for update in range(6):
         batch = Batches(noisy.train, 2, 5, 1 + update // 2).make(update % 2)
