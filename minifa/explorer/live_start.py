@@ -77,7 +77,7 @@ from ..layers.weighted import Weighted
 from ..network import Network
 from ..rng import generator
 from ..rules.angled_feedback import orthogonal_part
-from ..tracing.stepper import Replay
+from ..tracing.stepper import Replay, make_update
 from .arrays import MOST_DISTINCT, ArrayTable, Json
 
 FORMAT = 1
@@ -223,9 +223,7 @@ def _check(experiment: Experiment, data: Dataset, table: ArrayTable) -> Json:
     batches, after = Replay(experiment, data), []
     for update in range(CHECK_UPDATES[-1]):
         batches.step = update
-        batch = batches.batch()
-        rule.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
-        optimizer.step(net, rule)
+        make_update(net, rule, loss, optimizer, batches.batch())
         if update + 1 in CHECK_UPDATES:
             after.append({key: [_index(getattr(layer, key), table) for layer in net.weighted] for key in ("W", "b")})
     return {

@@ -53,7 +53,7 @@ class RunParameters:
         if self.angle is None:
             return self.rule
         name, _, options = self.rule.partition(":")
-        return f"{name}:{options + ',' if options else ''}angle={self.angle:g}"
+        return f"{name}:{options + ',' if options else ''}angle={self.angle!r}"
 
 
 def read_film(params: Any, rules: Sequence[str], updates: int) -> FilmParameters:
@@ -117,7 +117,7 @@ def _rule(value: Any, own: Sequence[str]) -> str:
         raise ValueError(f"the rule must have at most {LONGEST_RULE} characters, got {len(text)}")
     name, _, written = text.partition(":")
     if text not in own and name in RULES:
-        options = read_options(written, option_names(RULES[name]), "rule", name)  # type: ignore[arg-type]
+        options = read_options(written, option_names(RULES[name]), "rule", name)  # type: ignore[arg-type]  # a class can be hashed
         for key, option in options.items():
             if isinstance(option, int) and abs(option) > MOST_OPTION:
                 raise ValueError(f"the option {key} of the rule {name!r} must be at most {MOST_OPTION:,}, got {option}")

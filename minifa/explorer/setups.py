@@ -27,7 +27,7 @@ from ..registry import lookup, option_names, unknown
 from ..rules import RULES, make
 from ..rules.base import Rule, check_parts
 from ..tracing.recorder import Trace, trace
-from ..tracing.stepper import Replay
+from ..tracing.stepper import Replay, check_finite, make_update
 from ..training import Trainer
 from ..validation import check_int, check_list, check_type
 from .arrays import ArrayTable, Json
@@ -183,10 +183,8 @@ class ObjectSetup:
         batch = self._batches(self.data, 0)
         for update in range(updates):
             check()
-            examples = batch(update)
-            with backend.quiet():
-                own.gradients(net, backend.asarray(examples.x, net.dtype), examples.y, loss)
-                optimizer.step(net, own)
+            make_update(net, own, loss, optimizer, batch(update))
+            check_finite(net)
         attached = self._attached(rule, net, own)
         x = backend.asarray(self.batch.x, net.dtype)
         with backend.quiet():

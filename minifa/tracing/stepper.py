@@ -21,7 +21,11 @@ from ..data.base import Dataset, Examples
 from ..data.batches import Batches, count_batches
 from ..experiments import Experiment
 from ..experiments.experiment import A_DATASET, AN_EXPERIMENT, augmentation_of, data_for
+from ..losses import Loss
+from ..network import Network
+from ..optim import Optimizer
 from ..registry import unknown
+from ..rules.base import Rule
 from ..signals import Terminated
 from ..text import terminal_width, unescaped, wrap
 from ..validation import LARGEST, check_bool, check_int, check_str, check_type
@@ -90,14 +94,8 @@ class Replay:
             ValueError: the weights are not finite after the step. The replay then stays at this step.
         """
         net, attached, loss, optimizer = self._build(rule)
-        batch = self.batch()
-        with backend.quiet():
-            attached.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
-            optimizer.step(net, attached)
-        if not all(numpy.isfinite(array).all() for array in net.state().values()):
-            raise ValueError(
-                f"training diverged in update {net.step}: the weights are no longer finite; try a smaller --lr"
-            )
+        make_update(net, attached, loss, optimizer, self.batch())
+        check_finite(net)
         self.step, self.net_state = net.step, net.state()
         self.saved = rule, attached.state(), optimizer.state()
         self.traces = {}
@@ -121,13 +119,26 @@ class Replay:
         return net, attached, loss, optimizer
 
 
+@backend.quietly  # a diverging training ends without warnings
+def make_update(net: Network, rule: Rule, loss: Loss, optimizer: Optimizer, batch: Examples) -> None:
+    """One update of the training loop, for one batch."""
+    rule.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
+    optimizer.step(net, rule)
+
+
+def check_finite(net: Network) -> None:
+    """Raise ValueError if the last update left numbers that are not finite."""
+    if not all(numpy.isfinite(array).all() for array in net.state().values()):
+        raise ValueError(
+            f"training diverged in update {net.step}: the weights are no longer finite; choose a smaller learning rate"
+        )
+
+
 # Terminal
 
 COMMANDS = {
     name[0]: name for name in ("next", "back", "jump", "print", "rule", "list", "update", "help", "quit")
 }  # commands by their first letter
-
-
 KEYS = {
     **dict.fromkeys(("enter", "space", "right", "down"), "next"),
     **dict.fromkeys(("left", "up", "backspace"), "back"),

@@ -426,6 +426,23 @@ def test_objects_with_a_data_set_train_on_it():
     assert_same_bits({name: matrices(last)[name] for name in net.parameters()}, dict(net.parameters()))
 
 
+def test_objects_that_are_not_finite_are_told_with_a_sentence():
+    net, rule, loss, optimizer = objects()
+    optimizer.lr = 1e300
+    (answer,) = Session.of_objects(net, rule, loss, optimizer, BATCH).answers(
+        {"id": 1, "command": "film", "params": {"updates": 30}}
+    )
+    assert "training diverged in update" in answer["error"]
+    net["below"].W = np.full((3, 4), np.nan, "f4")
+    (answer,) = Session.of_objects(net, rule, loss, optimizer, BATCH).answers({"id": 2, "command": "run"})
+    assert "the loss must be finite before the first update, got nan" in answer["error"]
+
+
+def test_an_angle_is_that_of_the_page_to_its_last_digit(session):
+    trainer = session.setup.training(parameters.read_run({"rule": "fa", "angle": 100 / 3}, ["bp"], 1))[0]
+    assert trainer.rule.angle == 100 / 3
+
+
 def test_what_objects_cannot_change_is_refused_with_a_sentence():
     session = Session.of_objects(*objects(), BATCH, rules=["bp"])
     for params, words in (
