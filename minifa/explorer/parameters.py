@@ -47,14 +47,6 @@ class RunParameters:
     angle: float | None = None
     feedback: Painted = field(default_factory=dict)
 
-    @property
-    def described_rule(self) -> str:
-        """The rule with the option ``angle``, if one was asked for."""
-        if self.angle is None:
-            return self.rule
-        name, _, options = self.rule.partition(":")
-        return f"{name}:{options + ',' if options else ''}angle={self.angle!r}"
-
 
 def read_film(params: Any, rules: Sequence[str], updates: int) -> FilmParameters:
     """Validate the parameters of a film.

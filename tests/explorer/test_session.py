@@ -443,6 +443,25 @@ def test_an_angle_is_that_of_the_page_to_its_last_digit(session):
     assert trainer.rule.angle == 100 / 3
 
 
+def test_your_own_rule_keeps_its_options_when_a_page_asks_for_an_angle():
+    parts = objects(mf.rules.FA(seed=2, normalise="init"))
+    setup = Session.of_objects(*parts, BATCH, rules=[Halved()]).setup
+    plain, angled = (
+        setup.training(parameters.read_run(params, setup.rules, 1))[0].rule for params in ({}, {"angle": 30})
+    )
+    assert plain.angle is None and angled.angle == 30
+    assert (angled.normalise, angled.seed) == (plain.normalise, plain.seed) == ("init", 2)
+    with pytest.raises(ValueError, match="'Halved' has no fixed B at an angle"):
+        setup.training(parameters.read_run({"rule": "Halved", "angle": 30}, setup.rules, 1))
+
+
+def test_two_rules_of_the_same_name_are_refused():
+    for given in ([mf.rules.FA(seed=5)], ["bp", mf.rules.BP()], ["bp", "bp"]):
+        with pytest.raises(ValueError, match="one or more different names"):
+            Session.of_objects(*objects(), BATCH, rules=given)
+    assert Session.of_objects(*objects(), BATCH, rules=["fa", "bp"]).setup.rules == ["fa", "bp"]
+
+
 def test_what_objects_cannot_change_is_refused_with_a_sentence():
     session = Session.of_objects(*objects(), BATCH, rules=["bp"])
     for params, words in (
