@@ -220,10 +220,9 @@ def _checks(base: Experiment, data: Dataset, table: ArrayTable) -> Json:
 
 def _check(experiment: Experiment, data: Dataset, table: ArrayTable) -> Json:
     net, rule, loss, optimizer = experiments.build(experiment, data)
-    batches, after = Replay(experiment, data), []
+    batch_of, after = Replay(experiment, data).batch_of, []
     for update in range(CHECK_UPDATES[-1]):
-        batches.step = update
-        make_update(net, rule, loss, optimizer, batches.batch())
+        make_update(net, rule, loss, optimizer, batch_of(update))
         if update + 1 in CHECK_UPDATES:
             after.append({key: [_index(getattr(layer, key), table) for layer in net.weighted] for key in ("W", "b")})
     return {

@@ -66,18 +66,7 @@ def run(
 ) -> list[Json]:
     """The snapshots of a training run, which ends early if the loss is not finite."""
     trainer = Trainer(*experiments.build(experiment, data), augmentation=augmentation_of(experiment))
-    return list(train(Snapshots(trainer, data, table, excerpt), batches_of(experiment, data), updates, progress))
-
-
-def batches_of(experiment: Experiment, data: Dataset) -> Callable[[int], Examples]:
-    """The batch of each update, counted from 0, in the order of training."""
-    replay = Replay(experiment, data)
-
-    def batch(step: int) -> Examples:
-        replay.step = step
-        return replay.batch()
-
-    return batch
+    return list(train(Snapshots(trainer, data, table, excerpt), Replay(experiment, data).batch_of, updates, progress))
 
 
 def train(

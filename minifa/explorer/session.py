@@ -101,7 +101,7 @@ class Session:
         """A session for an experiment and its data set.
 
         Args:
-            experiment: network, data and training options; its own rule is not used.
+            experiment: network, data and training options; its rule, schedule and phases are not used.
             data: the data set of the experiment.
             rule_names: the rules that the page shows, with their options; the first one makes the updates before the
                 step of a film. A page may ask for any other registered rule, too.

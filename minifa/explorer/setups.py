@@ -16,7 +16,6 @@ import numpy
 from .. import backend, experiments
 from ..chance import Band, bands_in_time
 from ..data.base import Dataset, Examples
-from ..data.batches import Batches, count_batches
 from ..experiments import Experiment
 from ..experiments.experiment import A_DATASET, AN_EXPERIMENT, augmentation_of
 from ..losses import Loss
@@ -27,7 +26,7 @@ from ..registry import constructor_settings, lookup, option_names, unknown
 from ..rules import RULES, make
 from ..rules.base import Rule, check_parts
 from ..tracing.recorder import Trace, trace
-from ..tracing.stepper import Replay, check_finite, make_update
+from ..tracing.stepper import Replay, batches_in_order, check_finite, make_update
 from ..training import Trainer
 from ..validation import check_int, check_list, check_type
 from .arrays import ArrayTable, Json
@@ -35,7 +34,6 @@ from .films import describe_rule
 from .live_start import live_start, wrong_labels
 from .page import describe_step
 from .parameters import Painted, RunParameters, check_weights
-from .runs import batches_of
 
 MOST_TRACES = 8  # that are kept, of one step
 BatchOf = Callable[[int], Examples]  # the batch of each update, counted from 0
@@ -98,7 +96,7 @@ class ExperimentSetup:
         data = with_wrong_labels(self.data, params.noise, changed.seed)
         trainer = Trainer(*experiments.build(changed, data), augmentation=augmentation_of(changed))
         paint(trainer.rule, params.feedback)
-        return trainer, data, batches_of(changed, data)
+        return trainer, data, Replay(changed, data).batch_of
 
     def _widths(self) -> str:
         """Why the widths cannot be changed; "" if they can."""
@@ -218,13 +216,7 @@ class ObjectSetup:
     def _batches(self, data: Dataset | None, seed: int) -> BatchOf:
         if data is None:
             return lambda step: self.batch
-        size, train = len(self.batch), data.train
-
-        def batch(step: int) -> Examples:
-            epoch, number = divmod(step, count_batches(len(train), size))
-            return Examples(*Batches(train, size, seed, 1 + epoch).make(number))
-
-        return batch
+        return batches_in_order(data.train, len(self.batch), seed)
 
     def _dataset(self) -> Dataset:
         """The data set; without one the batch, which then is all that can be measured."""

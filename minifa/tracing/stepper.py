@@ -7,6 +7,7 @@ __all__ = ["Replay", "Stepper"]
 
 import cmd
 import contextlib
+import functools
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -50,6 +51,13 @@ class Replay:
         self.experiment = check_type(experiment, Experiment, AN_EXPERIMENT)
         self.data = data_for(experiment, check_type(data, Dataset, A_DATASET))
         updates = check_int(updates, "the number of updates", least=0)
+        self.batch_of = batches_in_order(
+            self.data.train,
+            experiment.batch_size,
+            experiment.seed,
+            augmentation=augmentation_of(experiment),
+            drop_last=experiment.drop_last,
+        )
         self.step = 0
         self.net_state: Mapping[str, numpy.ndarray] | None = None
         self.saved: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None  # rule, state of rule and optimizer
@@ -59,10 +67,7 @@ class Replay:
 
     def batch(self) -> Examples:
         """The batch of this step, in the order of training."""
-        train, size, seed = self.data.train, self.experiment.batch_size, self.experiment.seed
-        epoch, number = divmod(self.step, count_batches(len(train), size, self.experiment.drop_last))
-        augmentation = augmentation_of(self.experiment)
-        return Examples(*Batches(train, size, seed, 1 + epoch, augmentation=augmentation).make(number))
+        return self.batch_of(self.step)
 
     def trace(self, rule: str) -> Trace:
         """The trace of the step under this rule.
@@ -117,6 +122,21 @@ class Replay:
             }
             optimizer.load_state(state, net, attached)
         return net, attached, loss, optimizer
+
+
+def batches_in_order(train: Examples, size: int, seed: int, **options: Any) -> Callable[[int], Examples]:
+    """The batch of each update, counted from 0, in the order of training; options as for `Batches`."""
+    count = count_batches(len(train), size, options.get("drop_last", False))
+
+    @functools.lru_cache(maxsize=1)
+    def of_epoch(epoch: int) -> Batches:
+        return Batches(train, size, seed, epoch, **options)
+
+    def batch(update: int) -> Examples:
+        epoch, number = divmod(update, count)
+        return Examples(*of_epoch(1 + epoch).make(number))
+
+    return batch
 
 
 @backend.quietly  # a diverging training ends without warnings
