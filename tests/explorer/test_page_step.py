@@ -304,6 +304,22 @@ def test_the_list_of_moments_survives_every_change_of_width(at, window, start):
         assert len(lists(window)) == 1, width
 
 
+@pytest.mark.parametrize("name", ["default", "rules"])
+@pytest.mark.parametrize("size", [(1280, 900), (1920, 1080), (1000, 720)])
+def test_the_current_moment_of_the_list_is_not_behind_the_player(pages, chromium, name, size):
+    chromium.resize(*size)
+    chromium.open(f"{pages(name)}#step/fa/1")
+    chromium.wait("document.querySelector('nav.moments')")
+    for _ in range(24):
+        chromium.settle()
+        bottom, player = chromium.run(
+            """return ["nav.moments [aria-current=step]", ".dock"].map((css) => document.querySelector(css).getBoundingClientRect())
+            .map((box, k) => (k ? box.top : box.bottom))"""
+        )
+        assert bottom <= player
+        chromium.press(Keys.RIGHT)
+
+
 @pytest.mark.parametrize("size", [(640, 450), (320, 256)])
 def test_the_moment_is_in_view_at_a_zoom_of_200_and_400_percent(at, window, size):
     """A window of 1280 x 900 has this size then; what is sticky must not cover all of it."""
