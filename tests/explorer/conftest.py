@@ -7,17 +7,9 @@ from pathlib import Path
 
 import pytest
 from browsers import Chromium, Firefox, Missing, Window
+from explorer_pages import PAGES
 
 from minifa import cli
-
-ELEVEN = "bp fa usf frsf brsf kolen_pollack weight_mirror dfa sdfa drtp pepita".split()
-PAGES = {
-    "default": [],
-    "tiny": ["--data", "xor", "--model", "tiny", "--batch-size", "4", "--lr", "0.5", "--train-updates", "20"],
-    "cnn": ["--model", "cnn", "--depth", "2", "--rules", "bp,fa", "--train-updates", "2"],
-    "deep": ["--model", "cnn", "--depth", "6", "--batch-norm", "--rules", "bp,fa", "--train-updates", "2"],
-    "rules": ["--rules", ",".join(ELEVEN), "--train-updates", "100"],
-}
 
 
 def started(make: Callable[[], Window]) -> Iterator[Window]:

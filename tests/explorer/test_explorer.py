@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from checks import assert_same_bits
+from explorer_pages import HOSTILE, hostile_page
 
 import minifa as mf
-from minifa import cli, data, models, rules
-from minifa.data.base import Dataset, Examples
+from minifa import cli, data, rules
 from minifa.experiments import Experiment, build
 from minifa.explorer import arrays, runs
 from minifa.explorer import page as explorer
@@ -23,7 +23,6 @@ from minifa.tracing import stepper
 
 RULES = ["bp", "fa", "usf", "dfa"]
 TINY = Experiment(data="xor", model="tiny", lr=0.5, batch_size=4, optimizer_options={"momentum": 0.0})
-HOSTILE = "<img src=x onerror=alert(1)><!--<script>"
 
 
 def content_of(page):
@@ -218,20 +217,6 @@ def check_films(page, names):
 
 def test_the_default_page_is_small(default_path):
     assert default_path.stat().st_size < 2e6
-
-
-def hostile_page():
-    """Names that would become markup if they were not escaped."""
-    part = Examples(np.array([[-1, -1], [1, 1]], np.float32), np.array([0, 1]))
-    dataset = Dataset(HOSTILE, part, part, classes=("</script><script>alert(2)</script>", "b"))
-    experiment = Experiment(data=HOSTILE, model="hostile", lr=0.1, batch_size=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(
-            models.MODELS,
-            "hostile",
-            lambda shape, n_out: [mf.Linear(2, 3, name=HOSTILE), mf.Tanh(), mf.Linear(3, n_out)],
-        )
-        return explorer.explore(experiment, dataset, ["fa"], train_updates=2)
 
 
 def test_names_cannot_become_markup(tiny_page):

@@ -6,7 +6,7 @@ import itertools
 import math
 
 import pytest
-from conftest import ELEVEN
+from explorer_pages import ELEVEN
 
 CURVES = """
 const colourOf = (css) => {

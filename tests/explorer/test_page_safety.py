@@ -6,17 +6,12 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-import numpy as np
 import pytest
+from explorer_pages import HOSTILE, hostile_page
 from page_checks import CHAPTERS
 
-import minifa as mf
-from minifa import models
-from minifa.data.base import Dataset, Examples
-from minifa.experiments import Experiment
 from minifa.explorer import page as explorer
 
-HOSTILE = "<img src=x onerror=alert(1)><!--<script>"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
@@ -61,18 +56,7 @@ def test_the_policy_stops_what_would_leave_the_machine(chromium, pages):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """A page with names that would become markup if they were not escaped."""
-    part = Examples(np.array([[-1, -1], [1, 1]], np.float32), np.array([0, 1]))
-    dataset = Dataset(HOSTILE, part, part, classes=("</script><script>alert(2)</script>", "b"))
-    experiment = Experiment(data=HOSTILE, model="hostile", lr=0.1, batch_size=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(
-            models.MODELS,
-            "hostile",
-            lambda shape, n_out: [mf.Linear(2, 3, name=HOSTILE), mf.Tanh(), mf.Linear(3, n_out)],
-        )
-        page = explorer.explore(experiment, dataset, ["bp", "fa"], train_updates=2)
-    return explorer.write(page, tmp_path_factory.mktemp("hostile") / "page.html").as_uri()
+    return explorer.write(hostile_page(), tmp_path_factory.mktemp("hostile") / "page.html").as_uri()
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

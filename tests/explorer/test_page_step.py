@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browsers import Keys
-from conftest import PAGES
+from explorer_pages import PAGES
 from page_checks import go
 
 from minifa import data
