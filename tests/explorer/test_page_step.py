@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pytest
@@ -302,6 +304,19 @@ def test_the_list_of_moments_survives_every_change_of_width(at, window, start):
         window.resize(width, 900)
         window.settle()
         assert len(lists(window)) == 1, width
+
+
+def test_a_rule_without_texts_leaves_no_empty_sentence(pages, chromium, tmp_path):
+    text = Path(unquote(urlparse(pages("default")).path)).read_text(encoding="utf-8")
+    before, content, after = re.split(r'(?<=<script type="application/json" id="data">)(.*?)(?=</script>)', text, flags=re.S)
+    changed = json.loads(content)
+    changed["rules"][1].update(title="a rule of your own", equation="", paper="", needs="", mathml=[])
+    page = tmp_path / "own.html"
+    page.write_text(before + json.dumps(changed).replace("<", "\\u003c") + after, encoding="utf-8")
+    for place, css in (("step/fa/1", ".about"), ("training/fa/linear2/0", ".rule-line")):
+        chromium.open(f"{page.as_uri()}#{place}")
+        chromium.wait("document.querySelector(arguments[0])", css)
+        assert chromium.text(css).strip() == "a rule of your own"
 
 
 @pytest.mark.parametrize("name", ["default", "rules"])
