@@ -308,7 +308,9 @@ def test_the_list_of_moments_survives_every_change_of_width(at, window, start):
 
 def test_a_rule_without_texts_leaves_no_empty_sentence(pages, chromium, tmp_path):
     text = Path(unquote(urlparse(pages("default")).path)).read_text(encoding="utf-8")
-    before, content, after = re.split(r'(?<=<script type="application/json" id="data">)(.*?)(?=</script>)', text, flags=re.S)
+    before, content, after = re.split(
+        r'(?<=<script type="application/json" id="data">)(.*?)(?=</script>)', text, flags=re.S
+    )
     changed = json.loads(content)
     changed["rules"][1].update(title="a rule of your own", equation="", paper="", needs="", mathml=[])
     page = tmp_path / "own.html"
@@ -317,6 +319,36 @@ def test_a_rule_without_texts_leaves_no_empty_sentence(pages, chromium, tmp_path
         chromium.open(f"{page.as_uri()}#{place}")
         chromium.wait("document.querySelector(arguments[0])", css)
         assert chromium.text(css).strip() == "a rule of your own"
+
+
+CUT = """const room = document.querySelector(".angles").getBoundingClientRect();
+return [...document.querySelectorAll(".angles figcaption")].filter((one) => {
+  const words = document.createRange();
+  words.selectNodeContents(one);
+  const {top, bottom} = words.getBoundingClientRect();
+  return top < room.top - 1 || bottom > room.bottom + 1;
+}).map((one) => one.textContent)"""
+
+
+@pytest.mark.parametrize(("name", "width"), [("rules", 1280), ("rules", 1000), ("default", 1000), ("default", 830)])
+def test_the_words_beside_the_dials_are_not_cut(pages, chromium, name, width):
+    chromium.resize(width, 900)
+    chromium.open(f"{pages(name)}#step/fa/9")
+    chromium.wait("document.querySelector('.angles figcaption')")
+    for _ in range(8):
+        chromium.settle()
+        assert chromium.run(CUT) == []
+        chromium.press(Keys.RIGHT)
+
+
+def test_the_charts_of_a_narrow_place_are_wide_enough_to_read(pages, chromium):
+    """A notebook gives the page a part of a wide window."""
+    chromium.open(f"{pages('default')}#chapter-5")
+    chromium.run("document.querySelector('.mf').style.width = '800px'")
+    chromium.wait("document.querySelectorAll('.charts .chart').length === 3")
+    chromium.settle()
+    widths = chromium.run("return [...document.querySelectorAll('.charts .chart')].map((one) => one.clientWidth)")
+    assert min(widths) >= 200
 
 
 @pytest.mark.parametrize("name", ["default", "rules"])

@@ -35,7 +35,7 @@ export function Gauge({ label, angle, band, how, others = [], bare = false, comp
   const source = band && how && words.includes("chance") ? ` (${how})` : "";
   const listed = others.map(([name, degree]) => `${name} ${degrees(degree)}`).join(", ");
   const elsewhere = words.length + source.length + listed.length <= MOST_LETTERS ? listed : "";
-  const value = missing !== undefined ? "–" : degrees(angle);
+  const value = isKnown ? degrees(angle) : "–"; // the words say why
   const told = `Angle of ${label}${where && `, ${where}`}: ${missing !== undefined ? missing : `${degrees(angle)}${words && `, ${words}`}`}`;
   return (
     <figure class={`gauge${compact ? " compact" : ""}${stale ? " stale" : ""}`}>
@@ -64,7 +64,7 @@ export function Gauge({ label, angle, band, how, others = [], bare = false, comp
           <strong>{value}</strong>
           <b>{label}</b>
           <span class="where">{where}</span>
-          <span class="words">{[words + source, elsewhere].filter(Boolean).join("; ")}</span>
+          <span class="words">{words + source}{elsewhere && <span class="others">{words && "; "}{elsewhere}</span>}</span>
         </figcaption>
       )}
       {!bare && !compact && (
