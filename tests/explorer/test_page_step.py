@@ -360,8 +360,8 @@ def test_the_current_moment_of_the_list_is_not_behind_the_player(pages, chromium
     for _ in range(24):
         chromium.settle()
         bottom, player = chromium.run(
-            """return ["nav.moments [aria-current=step]", ".dock"].map((css) => document.querySelector(css).getBoundingClientRect())
-            .map((box, k) => (k ? box.top : box.bottom))"""
+            """const box = (css) => document.querySelector(css).getBoundingClientRect();
+            return [box("nav.moments [aria-current=step]").bottom, box(".dock").top]"""
         )
         assert bottom <= player
         chromium.press(Keys.RIGHT)
