@@ -8,6 +8,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { LineStyle } from "./colours";
 import { clamp, isNumber, minus } from "./numbers";
+import { fractionAt } from "./pointer";
 import type { Band } from "./types";
 
 export interface Series {
@@ -61,8 +62,10 @@ export function useWidth(start = 320): [(place: HTMLElement | null) => void, num
   const set = useRef((place: HTMLElement | null) => {
     observer.current?.disconnect();
     if (!place) return;
-    observer.current = new ResizeObserver(() => setWidth(Math.floor(place.clientWidth)));
+    const measure = () => setWidth(Math.floor(place.clientWidth));
+    observer.current = new ResizeObserver(measure);
     observer.current.observe(place);
+    measure();
   });
   return [set.current, width];
 }
@@ -122,14 +125,12 @@ export function Chart(props: ChartProps): JSX.Element {
   const bandEnds = bandName.map(() => y((props.band![0] + props.band![1]) / 2));
   const moved = spread([...named.map((k) => ends[k]), ...bandEnds], 12, height - 42, gap);
   const heights = new Map(named.map((k, i) => [k, moved[i]]));
-  const path = line<readonly [number, number]>().x(([at]) => x(at)).y(([, value]) => y(value));
   const order = [...drawn.keys()].sort((a, b) => Number(drawn[a].chosen ?? false) - Number(drawn[b].chosen ?? false));
   const words = named.map((k) => drawn[k]).map(({ name, points }) => `${name}: from ${tick(points[0][1])} to ${tick(points.at(-1)![1])}`);
 
   const all = [...new Set(xs)].sort((a, b) => a - b);
   const choose = (event: MouseEvent) => {
-    const box = (event.currentTarget as Element).getBoundingClientRect();
-    const at = ((event.clientX - box.left) * width) / box.width;
+    const at = fractionAt(event)[0] * width;
     props.onCursor?.(all.reduce((best, one) => (Math.abs(x(one) - at) < Math.abs(x(best) - at) ? one : best), all[0]));
   };
   return (
@@ -151,26 +152,41 @@ export function Chart(props: ChartProps): JSX.Element {
             ? <text class="guide" x={right} y={y(props.guide.at) + 15} text-anchor="end">{props.guide.label}</text>
             : <text class="guide" x={left + 4} y={y(props.guide.at) - 5}>{props.guide.label}</text>)}
           {bandName.map((name) => <text class="end of-band" x={x(end) + 12} y={moved[named.length] + 4}>{name}</text>)}
-          {order.map((k) => {
-            const { name, points, style, chosen, quiet } = drawn[k];
-            const at = heights.get(k);
-            const mark = symbol(SHAPES[style.marker], chosen ? 60 : 40)();
-            const every = Math.max(1, Math.ceil(points.length / 5));
-            const marked = points.filter((_, i) => i === points.length - 1 || i % every === 0);
-            return (
-              <g class={quiet ? "quiet" : chosen ? "this" : undefined} style={`--curve:${style.colour}`} key={name}>
-                <path class="curve" d={path(points)!} stroke-dasharray={style.dash || undefined} />
-                {!quiet && marked.map(([at, value]) => <path class={style.marker === "plus" ? "marker of-lines" : "marker"} d={mark ?? ""} transform={`translate(${x(at)} ${y(value)})`} />)}
-                {at !== undefined && Math.abs(at - ends[k]) > 3 && <path class="leader" d={`M${x(points.at(-1)![0]) + 5} ${ends[k]}L${x(end) + 8} ${at}`} />}
-                {at !== undefined && <text class="end" x={x(end) + 12} y={at + 4}>{name.length > 20 ? `${name.slice(0, 19)}…` : name}</text>}
-              </g>
-            );
-          })}
+          {order.map((k) => <Curve key={drawn[k].name} curve={drawn[k]} x={x} y={y} nameAt={heights.get(k)} end={x(end)} />)}
           {isNumber(props.cursor) && <line class="cursor" x1={x(props.cursor)} x2={x(props.cursor)} y1={8} y2={height - 36} />}
           {isNumber(props.cursor) && props.cursorLabel && <text class="at-cursor" x={x(props.cursor) + (x(props.cursor) > (left + right) / 2 ? -5 : 5)} y={17} text-anchor={x(props.cursor) > (left + right) / 2 ? "end" : "start"}>{props.cursorLabel}</text>}
         </svg>
       )}
     </figure>
+  );
+}
+
+type AxisScale = ScaleContinuousNumeric<number, number>;
+
+interface CurveProps {
+  curve: Omit<Series, "points"> & { points: readonly (readonly [number, number])[] };
+  x: AxisScale;
+  y: AxisScale;
+  /** The height of its name, and where the curves end. */
+  nameAt: number | undefined;
+  end: number;
+}
+
+function Curve({ curve: { name, points, style, chosen, quiet }, x, y, nameAt, end }: CurveProps): JSX.Element {
+  const every = Math.max(1, Math.ceil(points.length / 5));
+  const marked = quiet ? [] : points.filter((_, i) => i === points.length - 1 || i % every === 0);
+  const path = line<readonly [number, number]>().x(([at]) => x(at)).y(([, value]) => y(value));
+  const mark = symbol(SHAPES[style.marker], chosen ? 60 : 40)() ?? "";
+  const [lastX, lastY] = [x(points.at(-1)![0]), y(points.at(-1)![1])];
+  return (
+    <g class={quiet ? "quiet" : chosen ? "this" : undefined} style={`--curve:${style.colour}`}>
+      <path class="curve" d={path(points)!} stroke-dasharray={style.dash || undefined} />
+      {marked.map(([at, value]) => (
+        <path class={style.marker === "plus" ? "marker of-lines" : "marker"} d={mark} transform={`translate(${x(at)} ${y(value)})`} />
+      ))}
+      {nameAt !== undefined && Math.abs(nameAt - lastY) > 3 && <path class="leader" d={`M${lastX + 5} ${lastY}L${end + 8} ${nameAt}`} />}
+      {nameAt !== undefined && <text class="end" x={end + 12} y={nameAt + 4}>{name.length > 20 ? `${name.slice(0, 19)}…` : name}</text>}
+    </g>
   );
 }
 

@@ -13,6 +13,8 @@ import { type Grid, gridOf } from "../grid";
 import { Heat } from "../heat";
 import { Legend } from "../legend";
 import { clamp, degrees, exact, isNumber, percent, short, times } from "../numbers";
+import { isAlone } from "../pointer";
+import { curveOf } from "../run_parts";
 import { MathLine, explained, isKernel, roleOf } from "../symbols";
 import type { Arr, Band, Content, LayerSnapshot, Matrix, Snapshot } from "../types";
 import { Cloud } from "./cloud";
@@ -65,7 +67,7 @@ export function Training({ parts }: { parts: string[] }): JSX.Element {
   };
   const keys = (event: KeyboardEvent) => {
     const target = event.target as Element;
-    if (event.key !== " " || event.ctrlKey || event.altKey || event.metaKey || target.closest("button, input, a, select, summary")) return;
+    if (event.key !== " " || !isAlone(event) || target.closest("button, input, a, select, summary")) return;
     event.preventDefault();
     play(!playing);
   };
@@ -78,7 +80,7 @@ export function Training({ parts }: { parts: string[] }): JSX.Element {
           <Choice label="Rule" labelled options={names} chosen={rule.name} onChoose={(name) => show(name, layer, snapshot.update, false)} />
           <Choice label="Layer" labelled options={layers} chosen={layer} onChoose={(name) => show(rule.name, name, snapshot.update, false)} />
         </div>
-        <p class="soft rule-line">{rule.title}: {rule.equation.split("\n").map((line, k) => <MathLine mathml={rule.mathml?.[k]} text={line} key={line} />)} {explained(rule.equation)}</p>
+        <p class="soft rule-line">{rule.title}{rule.equation && ": "}{rule.equation.split("\n").map((line, k) => <MathLine mathml={rule.mathml?.[k]} text={line} key={line} />)} {explained(rule.equation)}</p>
         <p class="story">{words}</p>
         <Player playing={playing} onPlay={play} at={index} count={run.length} onGo={(k) => { setPlaying(false); goTo(k); }} text={`update ${snapshot.update}`} label="Snapshot of the run" />
         <Turning place={place} key={`${rule.name} ${layer}`} />
@@ -141,7 +143,7 @@ function Turning({ place }: { place: Place }): JSX.Element {
         {isPair && !isSame && <Cloud W={W.array} B={B!.array} limit={limit} pointed={pointed?.index} />}
         <Gauges place={place} isPair={isPair} />
       </div>
-      <Legend text={shown.length > 1 ? "W, B and W − B of this run" : "W of this run"} limit={limit} />
+      <Legend entries={[[shown.length > 1 ? "W, B and W − B of this run" : "W of this run", limit]]} />
       <p class="note weight-readout">{pointed ? readout(W.array, isPair ? B!.array : null, pointed.index, grid) : "Point at a weight, or move through the cells with the arrow keys from a matrix's letter, to read its numbers."}</p>
     </>
   );
@@ -171,7 +173,7 @@ function OtherFeedback({ place: { rule, layer, index }, isPair }: { place: Place
         return (
           <div key={name}>
             <Heat array={matrix.array} symbol={letter} name={`${owner}.${letter}`} role="feedback" limit={limit} cell={cellFor(gridOf(matrix.array.shape, { kernel: true }), 146, 210)} note={`for ${owner.replace("<-", " from ")} ${partOf(matrix)}`} />
-            <Legend text={`${letter}, its own scale`} limit={limit} />
+            <Legend entries={[[`${letter}, its own scale`, limit]]} />
           </div>
         );
       })}
@@ -206,12 +208,7 @@ function Gauges({ place: { rule, layer, index }, isPair }: { place: Place; isPai
 function Charts({ place: { rule, layer, index }, names, onCursor }: { place: Place; names: string[]; onCursor: (update: number) => void }): JSX.Element {
   const { content } = useContext(AppContext);
   const series = (pick: (one: Snapshot) => unknown): Series[] =>
-    names.map((name) => ({
-      name,
-      points: content.runs[name].map((one) => [one.update, isNumber(pick(one)) ? (pick(one) as number) : null] as const),
-      style: lineStyle(content.rules.findIndex((one) => one.name === name)),
-      chosen: name === rule.name,
-    })).filter((one) => one.points.some(([, value]) => value !== null));
+    names.map((name) => curveOf(name, content.runs[name], pick, lineStyle(content.rules.findIndex((one) => one.name === name)), name === rule.name)).filter((one) => one.points.some(([, value]) => value !== null));
   const at = (one: Snapshot): LayerSnapshot | undefined => one.layers[layer];
   const bands = content.chance[rule.name]?.[layer] ?? {};
   const angles = (key: Angle): Partial<ChartProps> => ({ unit: "°", to: 100, band: (bands[key] as Band | undefined) ?? null, bandLabel: "chance", guide: { at: 90, label: "90°" } });
