@@ -295,6 +295,16 @@ def test_eleven_rules_are_named_and_told_apart_in_every_chart(window, pages):
 
 def test_the_chart_below_the_bowl_shows_the_side_to_which_the_arrow_points(chromium, pages):
     """A step at -60 degrees is worth more than one at 60: the loss is no circle."""
+    start = np.array([2.5, 1.15])
+    slope = np.array([0.6, 2]) * start
+
+    def loss(degrees):
+        """Of 0.3 u^2 + v^2 after a step with the rate 0.25."""
+        cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        u, v = start - 0.25 * np.array([[cos, -sin], [sin, cos]]) @ slope
+        return 0.3 * u**2 + v**2
+
+    before = 0.3 * start[0] ** 2 + start[1] ** 2
     chromium.open(f"{pages('default')}#chapter-3")
     chromium.wait("document.querySelector('.why-side .this .curve')")
     for degrees in (60, -60):
@@ -307,7 +317,8 @@ def test_the_chart_below_the_bowl_shows_the_side_to_which_the_arrow_points(chrom
         chromium.wait(
             "document.querySelector('.why-side output').innerText === arguments[0]", f"{degrees}°".replace("-", "−")
         )
-        told = int(re.search(r"(\d+) % of the best of this length", chromium.text(".why-side .story"))[1])
+        told = float(re.search(r"takes the loss from 3\.20 to (\d\.\d\d)", chromium.text(".why-side .story"))[1])
+        assert told == pytest.approx(loss(degrees), abs=0.006)
         shown = chromium.run(
             """const chart = document.querySelector(".why-side .chart");
             const at = Number(chart.querySelector(".cursor").getAttribute("x1"));
@@ -319,4 +330,4 @@ def test_the_chart_below_the_bowl_shows_the_side_to_which_the_arrow_points(chrom
             const heightOf = (text) => Number(row(text).querySelector("line").getAttribute("y1"));
             return 100 * (y - heightOf("0")) / (heightOf("1") - heightOf("0"))"""
         )
-        assert abs(shown - told) < 1, degrees
+        assert abs(shown - 100 * (before - loss(degrees)) / (before - loss(0))) < 1, degrees
