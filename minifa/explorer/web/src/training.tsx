@@ -4,7 +4,7 @@
 import type { JSX } from "preact";
 import { useContext, useEffect, useState } from "preact/hooks";
 import { Chart, type Series } from "./chart";
-import { lineStyle } from "./colours";
+import { type LineStyle, plainStyle, ruleStyle } from "./colours";
 import { AppContext } from "./context";
 import { Choice, Slider } from "./controls";
 import { Heat } from "./heat";
@@ -33,13 +33,13 @@ function summary({ snapshots, state, message }: Run, rule: string, length: numbe
   return `After ${updates(last.update)} under ${rule}, ${score}; before training it was ${before}.`;
 }
 
-const curves = (snapshots: readonly Snapshot[], value: (one: Snapshot) => number | null, name: string): Series[] => [
-  { name, chosen: true, style: lineStyle(0), points: snapshots.map((one) => [one.update, value(one)] as const) },
+const curves = (snapshots: readonly Snapshot[], value: (one: Snapshot) => number | null, name: string, style: LineStyle): Series[] => [
+  { name, chosen: true, style, points: snapshots.map((one) => [one.update, value(one)] as const) },
 ];
 
 function angleCurves(snapshots: readonly Snapshot[], which: "weight_angle" | "true_angle"): Series[] {
   const names = Object.keys(snapshots[0]?.layers ?? {}).filter((name) => snapshots.some((one) => isNumber(one.layers[name][which])));
-  return names.map((name, k) => ({ name, style: lineStyle(k), points: snapshots.map((one) => [one.update, one.layers[name][which]] as const) }));
+  return names.map((name, k) => ({ name, style: plainStyle(k), points: snapshots.map((one) => [one.update, one.layers[name][which]] as const) }));
 }
 
 export function Training({ engine }: { engine: Source }): JSX.Element {
@@ -87,12 +87,13 @@ function Results({ run: { snapshots }, wanted }: { run: Run; wanted: RunParams }
   const shown = snapshots.find(({ update }) => update === at) ?? snapshots.at(-1)!;
   const [weights, errors] = [angleCurves(snapshots, "weight_angle"), angleCurves(snapshots, "true_angle")];
   const chance = content.chance[wanted.rule] ?? {};
+  const style = ruleStyle(wanted.rule, content.rules);
   const common = { xLabel: "updates", xLog: true, xTo: wanted.updates, height: 210, cursor: shown.update, onCursor: setAt };
   return (
     <>
       <div class="charts">
-        {snapshots[0].accuracy !== null && <Chart title="Examples that are right" series={curves(snapshots, ({ accuracy }) => accuracy === null ? null : 100 * accuracy, wanted.rule)} unit=" %" to={100} {...common} />}
-        <Chart title="Loss" series={curves(snapshots, ({ loss }) => (isNumber(loss) ? loss : null), wanted.rule)} {...common} />
+        {snapshots[0].accuracy !== null && <Chart title="Examples that are right" series={curves(snapshots, ({ accuracy }) => accuracy === null ? null : 100 * accuracy, wanted.rule, style)} unit=" %" to={100} {...common} />}
+        <Chart title="Loss" series={curves(snapshots, ({ loss }) => (isNumber(loss) ? loss : null), wanted.rule, style)} {...common} />
         {weights.length > 0 && <Chart title="Angle between W and B" series={weights} unit="°" to={100} band={chance[weights[0].name]?.weight_angle} {...common} />}
         {errors.length > 0 && <Chart title="Angle between the errors and backpropagation's" series={errors} unit="°" to={100} band={chance[errors[0].name]?.true_angle} {...common} />}
       </div>

@@ -6,7 +6,7 @@ import { useContext, useRef } from "preact/hooks";
 import { writeAddress } from "../address";
 import type { ChapterProps } from "../app";
 import { Chart, type Series } from "../chart";
-import { type LineStyle, lineStyle } from "../colours";
+import { type LineStyle, plainStyle, ruleStyle } from "../colours";
 import { AppContext } from "../context";
 import { Choice } from "../controls";
 import { clamp } from "../numbers";
@@ -129,9 +129,8 @@ function Matrix({ grid, family, chosen, onChoose }: MatrixProps): JSX.Element {
 /** The style that a rule has in the other chapters; rules that the page does not train follow after these. */
 function useStyles(grid: RunGrid): (rule: string) => LineStyle {
   const { content } = useContext(AppContext);
-  const names = content.rules.map((one) => one.name);
-  const more = grid.rules.map((one) => one.name).filter((name) => !names.includes(name));
-  return (rule) => lineStyle([...names, ...more].indexOf(rule));
+  const more = grid.rules.filter(({ name }) => !content.rules.some((one) => one.name === name));
+  return (rule) => ruleStyle(rule, [...content.rules, ...more]);
 }
 
 const points = (values: readonly (number | null)[]) => values.map((value, epoch) => [epoch, value] as const);
@@ -143,7 +142,7 @@ function seriesOf(grid: RunGrid, chosen: Chosen, what: Quantity, styleOf: (rule:
   if (chosen.rule === null) return cells.map((cell) => ({ name: cell.rule, points: curve(cell), style: styleOf(cell.rule) }));
   if (chosen.depth === null) {
     const { colour } = styleOf(chosen.rule);
-    return cells.map((cell, k) => ({ name: `depth ${cell.depth}`, points: curve(cell), style: { ...lineStyle(k), colour } }));
+    return cells.map((cell, k) => ({ name: `depth ${cell.depth}`, points: curve(cell), style: { ...plainStyle(k), colour } }));
   }
   const [cell] = cells;
   const seeds = (cell[what] ?? []).map((run, k) => (

@@ -5,7 +5,7 @@ import type { JSX } from "preact";
 import { useContext, useEffect, useState } from "preact/hooks";
 import type { ChapterProps } from "../app";
 import { Chart, useFrames, useWidth } from "../chart";
-import { lineStyle } from "../colours";
+import { type LineStyle, ruleStyle } from "../colours";
 import { AppContext } from "../context";
 import { Player, Slider } from "../controls";
 import { Gauge } from "../gauge";
@@ -80,16 +80,15 @@ interface PanelProps {
   /** The colours of W and B reach from -limit to limit. */
   limit: number;
   band: Band | null;
-  /** The place of the rule in the page's list. */
-  place: number;
+  style: LineStyle;
   width: number;
 }
 
-function Panel({ title, snapshot, note, text, limit, band, place, width }: PanelProps): JSX.Element {
+function Panel({ title, snapshot, note, text, limit, band, style, width }: PanelProps): JSX.Element {
   const pair = pairOf(snapshot)!;
   const cell = { w: clamp(Math.floor((width - 56) / 2 / pair.W.shape[1]), 5, 14), h: width < 240 ? 7 : 10 };
   return (
-    <section class="card side" style={`--rule:${lineStyle(place).colour}`}>
+    <section class="card side" style={`--rule:${style.colour}`}>
       <div class="top">
         <div>
           <h2>{title}</h2>
@@ -217,7 +216,7 @@ function Film({ bp, fa, last, angle, slider, note, shallow }: FilmProps): JSX.El
     else setFrame((now) => (now === Infinity ? now : Math.min(now + (elapsed * frames) / FILM_MS, Math.max(0, count - 1))));
   });
 
-  const places = ["bp", "fa"].map((name) => Math.max(0, content.rules.findIndex((rule) => rule.name === name)));
+  const [styleOfBp, styleOfFa] = ["bp", "fa"].map((name) => ruleStyle(name, content.rules));
   const [left, right] = [bp[at], fa[at]];
   const words = left && right ? caption(left, right, angle, isWhole && at === count - 1) : "";
   useEffect(() => {
@@ -227,7 +226,7 @@ function Film({ bp, fa, last, angle, slider, note, shallow }: FilmProps): JSX.El
   const first = pairOf(fa[0])!;
   const limit = Math.max(...[first.W, first.B, pairOf(fa[count - 1])!.W, pairOf(bp[count - 1])!.W].map((array) => array.largest));
   const curve = (name: string, run: readonly Snapshot[], k: number) => ({
-    name, points: run.slice(0, at + 1).map((one) => [one.update, isNumber(one.accuracy) ? 100 * one.accuracy : null] as const), style: lineStyle(places[k]), chosen: k === 1,
+    name, points: run.slice(0, at + 1).map((one) => [one.update, isNumber(one.accuracy) ? 100 * one.accuracy : null] as const), style: k ? styleOfFa : styleOfBp, chosen: k === 1,
   });
   return (
     <div class="hero">
@@ -241,9 +240,9 @@ function Film({ bp, fa, last, angle, slider, note, shallow }: FilmProps): JSX.El
       </div>
       <p class="story">{words}</p>
       <div class="sides" ref={measure}>
-        <Panel title="Backpropagation" snapshot={left} place={places[0]} limit={limit} band={null} width={column} note="back: copied from W"
+        <Panel title="Backpropagation" snapshot={left} style={styleOfBp} limit={limit} band={null} width={column} note="back: copied from W"
           text="The error returns through W: B is copied after every update." />
-        <Panel title="Feedback alignment" snapshot={right} place={places[1]} limit={limit} band={chanceBand(first.B.values.length)} width={column} note="back: fixed"
+        <Panel title="Feedback alignment" snapshot={right} style={styleOfFa} limit={limit} band={chanceBand(first.B.values.length)} width={column} note="back: fixed"
           text="The error returns through B, which stays as it is. Grey: angles of unrelated matrices." />
         <Chart title="Test digits that are right" series={[curve("backpropagation", bp, 0), curve("feedback alignment", fa, 1)]}
           xLabel="updates" xTo={last} unit=" %" to={100} height={300}

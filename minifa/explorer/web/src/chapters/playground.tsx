@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { ChapterProps } from "../app";
 import { Chart, type Series } from "../chart";
-import { lineStyle } from "../colours";
+import { type LineStyle, plainStyle, ruleStyle } from "../colours";
 import { makeArr } from "../content";
 import { AppContext } from "../context";
 import { Choice, Slider } from "../controls";
@@ -98,7 +98,7 @@ export function Playground({ parts }: ChapterProps): JSX.Element {
 
 /** The runs that were computed when the page was written. */
 function Stored({ content, reason }: { content: Content; reason: string }): JSX.Element {
-  const series = Object.entries(content.runs).map(([name, run], k) => accuracyOf(name, run, k));
+  const series = Object.entries(content.runs).map(([name, run]) => accuracyOf(name, run, ruleStyle(name, content.rules)));
   return (
     <section class="card">
       <p class="story">{reason} To train your own networks, run minifa explore --serve. These are the runs that were stored when the page was written.</p>
@@ -107,11 +107,11 @@ function Stored({ content, reason }: { content: Content; reason: string }): JSX.
   );
 }
 
-const accuracyOf = (name: string, run: readonly Snapshot[], place: number, chosen = false): Series => ({
-  name, chosen, style: lineStyle(place), points: run.map((one) => [one.update, isNumber(one.accuracy) ? 100 * one.accuracy : null] as const),
+const accuracyOf = (name: string, run: readonly Snapshot[], style: LineStyle, chosen = false): Series => ({
+  name, chosen, style, points: run.map((one) => [one.update, isNumber(one.accuracy) ? 100 * one.accuracy : null] as const),
 });
-const lossOf = (name: string, run: readonly Snapshot[], place: number, chosen = false): Series => ({
-  name, chosen, style: lineStyle(place), points: run.map((one) => [one.update, Number(one.loss)] as const),
+const lossOf = (name: string, run: readonly Snapshot[], style: LineStyle, chosen = false): Series => ({
+  name, chosen, style, points: run.map((one) => [one.update, Number(one.loss)] as const),
 });
 
 /** The settings, which follow the address and write it after a while. */
@@ -160,7 +160,7 @@ function Trained({ parts, engine, own }: TrainedProps): JSX.Element {
   const run = useRun(engine, can === true ? wanted : null);
   const title = content.rules.find((one) => one.name === settings.rule)?.title ?? TITLES[settings.rule] ?? settings.rule;
   const before = useBefore(run, wanted);
-  const place = choices.rules.indexOf(settings.rule);
+  const style = ruleStyle(settings.rule, choices.rules.map((name) => ({ name })));
   const changed = !isLive && wanted !== null && JSON.stringify(wanted) !== key;
   const words = can !== true ? can : !wanted ? "Choose, then press Train." : changed ? "The settings have changed: press Train." : summary(run, wanted, title);
   useEffect(() => {
@@ -179,9 +179,9 @@ function Trained({ parts, engine, own }: TrainedProps): JSX.Element {
         <p class="story">{words}</p>
         <div class="charts">
           <Chart title="Test digits that are right" xLabel="updates" xTo={to} unit=" %" to={100} height={220}
-            series={[accuracyOf("before", before, 2), accuracyOf("now", run.snapshots, place === 2 ? 3 : place, true)]} />
+            series={[accuracyOf("run before", before, plainStyle(2)), accuracyOf(settings.rule, run.snapshots, style, true)]} />
           <Chart title="Loss on the test digits" xLabel="updates" xTo={to} height={220}
-            series={[lossOf("before", before, 2), lossOf("now", run.snapshots, place === 2 ? 3 : place, true)]} />
+            series={[lossOf("run before", before, plainStyle(2)), lossOf(settings.rule, run.snapshots, style, true)]} />
           <Angles run={run} rule={settings.rule} to={to} />
         </div>
         {last && <Matrices run={run} settings={settings} change={change} />}
@@ -207,7 +207,7 @@ function Angles({ run, rule, to }: { run: Run; rule: string; to: number }): JSX.
   const ofWeights = rule !== "bp" && Object.values(first?.layers ?? {}).some((layer) => isNumber(layer.weight_angle));
   const which = ofWeights ? "weight_angle" : "true_angle";
   const names = Object.keys(first?.layers ?? {}).filter((name) => isNumber(first.layers[name][which]));
-  const series = names.map((name, k) => ({ name, style: lineStyle(k), points: run.snapshots.map((one) => [one.update, one.layers[name][which]] as const) }));
+  const series = names.map((name, k) => ({ name, style: plainStyle(k), points: run.snapshots.map((one) => [one.update, one.layers[name][which]] as const) }));
   const least = Math.min(...names.map((name) => first.layers[name].W.array.values.length));
   return (
     <Chart title={ofWeights ? "Angle between W and B" : "Angle between the errors and backpropagation's"} series={series} xLabel="updates" xTo={to} unit="°" to={100}

@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { writeAddress } from "../address";
 import { Chart, type ChartProps, type Series, useFrames } from "../chart";
-import { lineStyle } from "../colours";
+import { ruleStyle } from "../colours";
 import { makeArr } from "../content";
 import { AppContext } from "../context";
 import { Choice, Player } from "../controls";
@@ -205,7 +205,7 @@ function Charts({ place: { rule, layer, index }, names, onCursor }: { place: Pla
     names.map((name) => ({
       name,
       points: content.runs[name].map((one) => [one.update, isNumber(pick(one)) ? (pick(one) as number) : null] as const),
-      style: lineStyle(content.rules.findIndex((one) => one.name === name)),
+      style: ruleStyle(name, content.rules),
       chosen: name === rule.name,
     })).filter((one) => one.points.some(([, value]) => value !== null));
   const at = (one: Snapshot): LayerSnapshot | undefined => one.layers[layer];
