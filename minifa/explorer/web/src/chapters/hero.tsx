@@ -15,6 +15,7 @@ import { clamp, degrees, isNumber } from "../numbers";
 import { SymbolText } from "../symbols";
 import type { Arr, Band, Content, RunParams, Snapshot, Source } from "../types";
 import { type Run, useRun } from "../use_run";
+import { type RunGrid, controlOf, finalScore } from "./fails-data";
 import css from "./live.css";
 
 const [LR, WIDTH, EPOCHS] = [0.02, 16, 6]; // stable for both rules and for every angle, on each of the page's seeds
@@ -61,7 +62,7 @@ export function caption(bp: Snapshot, fa: Snapshot, angle: number, isLast: boole
   if (isLast) {
     const end = `After ${thousands(fa.update)} updates, backpropagation has ${share(bp.accuracy)} of the test digits right, and the network with the wrong weights ${share(fa.accuracy)}.`;
     return now < angle
-      ? `${end} B is the same as at the start. W has turned towards it, from ${degrees(angle)} to ${degrees(now)}.`
+      ? `${end} B is the same as at the start. W has turned towards it, from ${degrees(angle)} to ${degrees(now)}${now < 90 ? ". That is enough: below 90°, the error that returns points on average to the same side as the true one (see “Why it works”)" : ""}.`
       : `${end} B is the same as at the start, but W has left it: ${degrees(now)} lie between them now.`;
   }
   const start = `Update ${thousands(fa.update)}: ${scores}.`;
@@ -86,6 +87,7 @@ interface PanelProps {
 
 function Panel({ title, snapshot, note, text, limit, band, style, width }: PanelProps): JSX.Element {
   const pair = pairOf(snapshot)!;
+  const isCopy = pair.angle !== null && pair.angle < 0.05;
   const cell = { w: clamp(Math.floor((width - 56) / 2 / pair.W.shape[1]), 5, 14), h: width < 240 ? 7 : 10 };
   return (
     <section class="card side" style={`--rule:${style.colour}`}>
@@ -94,7 +96,7 @@ function Panel({ title, snapshot, note, text, limit, band, style, width }: Panel
           <h2>{title}</h2>
           <p class="score"><b>{share(snapshot.accuracy)}</b> right</p>
         </div>
-        <Gauge label={`W and B, ${title}`} angle={pair.angle} band={band} bare />
+        <Gauge label={`W and B, ${title}`} angle={pair.angle} band={band} bare value={isCopy ? `${degrees(0)}: B is W` : undefined} />
       </div>
       <div class="wires">
         <div>
@@ -129,9 +131,11 @@ export function Hero(_: ChapterProps): JSX.Element {
     <>
       <style>{css}</style>
       <p class="lead">
-        A network learns from its errors. Backpropagation carries them back through an exact copy of every forward weight. A brain, or
-        a chip, has no such copy. What happens if the errors return through other weights?
+        A network learns from its errors. Backpropagation carries them back through an exact copy of every forward weight. No way is
+        known in which a brain could keep such copies. Call the matrix on the way back <i>B</i>: backpropagation needs <i>B</i> = <i>W</i>. What happens
+        if the errors return through another <i>B</i>?
       </p>
+      <p class="sub single">The angle between two matrices is that of their entries read as one long vector; unrelated ones stand near 90° (grey: chance).</p>
       {typeof engine === "string" ? <Stored content={content} reason={engine} /> : <Trained engine={engine} />}
     </>
   );
@@ -166,7 +170,7 @@ function Trained({ engine: { source, shape } }: { engine: Engine }): JSX.Element
   if (failed) return <p class="story">{failed.message}</p>;
   return (
     <Film bp={bp.snapshots} fa={fa.snapshots} last={shape.updates} angle={angle} slider={slider} shallow={shallow} note={agreement
-      ? `Trained in this page on 8 × 8 digits, with ${WIDTH} hidden units and learning rate ${LR}; the page ${agreement.text}.`
+      ? `Trained in this page on 8 × 8 digits, with ${WIDTH} hidden units, ${EPOCHS} epochs and learning rate ${LR}; the page ${agreement.text}; minifa is the engine that made this page.`
       : `Trained by minifa on 8 × 8 digits, with ${WIDTH} hidden units and learning rate ${LR}.`} />
   );
 }
@@ -189,6 +193,14 @@ interface FilmProps {
   note: string;
   /** The accuracy of a network of which only the output layer learns. */
   shallow?: number | null;
+}
+
+/** Why the control of chapter 4 ends higher: a larger network, longer training. */
+function aboutControl(content: Content): string {
+  const grid = content.grid as RunGrid | undefined;
+  const cell = grid?.cells.find(({ family, depth, rule }) => family === "mlp" && depth === 1 && rule === controlOf(grid));
+  if (!grid || !cell) return "";
+  return ` In “Where it fails” it reaches ${share(finalScore(cell).mean)} with one hidden layer: there it has 64 hidden units instead of ${WIDTH}, ${grid.meta.epochs} epochs instead of ${EPOCHS} and the learning rate that suits it best.`;
 }
 
 const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -240,16 +252,19 @@ function Film({ bp, fa, last, angle, slider, note, shallow }: FilmProps): JSX.El
       </div>
       <p class="story">{words}</p>
       <div class="sides" ref={measure}>
-        <Panel title="Backpropagation" snapshot={left} style={styleOfBp} limit={limit} band={null} width={column} note="back: copied from W"
-          text="The error returns through W: B is copied after every update." />
+        <Panel title="Backpropagation" snapshot={left} style={styleOfBp} limit={limit} band={null} width={column} note="back: W itself"
+          text="The error returns through W itself." />
         <Panel title="Feedback alignment" snapshot={right} style={styleOfFa} limit={limit} band={chanceBand(first.B.values.length)} width={column} note="back: fixed"
-          text="The error returns through B, which stays as it is. Grey: angles of unrelated matrices." />
-        <Chart title="Test digits that are right" series={[curve("backpropagation", bp, 0), curve("feedback alignment", fa, 1)]}
-          xLabel="updates" xTo={last} unit=" %" to={100} height={300}
-          guide={isNumber(shallow) ? { at: 100 * shallow, label: width < 720 ? "last layer only" : "if only the last layer learned", below: true } : null} />
+          text="The error returns through B, which stays as it is. Grey: chance." />
+        <section class="card curves">
+          <Chart title="Test digits that are right" series={[curve("backpropagation", bp, 0), curve("feedback alignment", fa, 1)]}
+          xLabel="updates" xTo={last} unit=" %" to={100} height={width > 1060 ? 352 : 280}
+            guide={isNumber(shallow) ? { at: 100 * shallow, label: "output layer only", below: true } : null} />
+        </section>
       </div>
       <p class="note">
         <SymbolText symbol="W" /> and <SymbolText symbol="B" /> of {first.layer}: one row for each hidden unit, one column for each digit. Blue is negative, orange positive. {note}
+        {isNumber(shallow) && ` “Output layer only” is the control: its hidden weights stay as they were drawn.${aboutControl(content)}`}
       </p>
     </div>
   );

@@ -18,7 +18,7 @@ export interface NetProps {
   copies: ArrayLike<number>;
   chosen: Synapse;
   onChoose: (synapse: Synapse) => void;
-  /** Activities of one example below and above; the error above; what arrives below, and backpropagation's. */
+  /** Activities of one example below and above; the error at the outputs; the one that arrives, and backpropagation's. */
   inputs: ArrayLike<number> | null;
   outputs: ArrayLike<number> | null;
   error: ArrayLike<number>;
@@ -168,7 +168,7 @@ export function Net(props: NetProps): JSX.Element {
         </g>
         <g transform={`translate(0 ${height})`}>
           {top("← Back: error")}
-          {side("error below", "error above")}
+          {side("error that arrives", "error at the outputs")}
           <Lines {...shared} weights={copy} original={weight} />
           <Bars x={0} zone={zone} at={places.leftAt} values={first(props.delta, rows)} limit={most} role="error" marks={first(props.truth, rows)} />
           <Bars x={width - zone} zone={zone} at={places.rightAt} values={first(props.error, columns)} limit={largest(props.error)} role="error" />
