@@ -89,7 +89,7 @@ export function Playground({ parts }: ChapterProps): JSX.Element {
       <style>{css}</style>
       <p class="lead">
         {engine && engine.kind !== "live" ? "Change anything and press Train: minifa trains the network. " : "Change anything: the network trains again at once. "}
-        Set cells of B yourself, and look what the network makes of your own digit.
+        Set cells of B yourself, and see how the network reads a digit that you draw.
       </p>
       {engine ? <Trained parts={parts} engine={engine} own={own} /> : <Stored content={content} reason={String(live)} />}
     </>
@@ -185,6 +185,8 @@ function Trained({ parts, engine, own }: TrainedProps): JSX.Element {
           <Angles run={run} rule={settings.rule} to={to} />
         </div>
         {last && <Matrices run={run} settings={settings} change={change} />}
+      </div>
+      <div class="below">
         {last && own && <DigitPad snapshot={last} data={own.data} />}
         <Share params={params} epochs={settings.epochs} settings={settings} />
         <p class="note">{own && isLive ? `Trained in this page, which ${own.agreement.text}.` : "Trained by minifa."} 1,437 training digits of 8 × 8 pixels, batches of 8, one epoch is {BATCHES} updates; 360 test digits.</p>
@@ -210,8 +212,8 @@ function Angles({ run, rule, to }: { run: Run; rule: string; to: number }): JSX.
   const series = names.map((name, k) => ({ name, style: plainStyle(k), points: run.snapshots.map((one) => [one.update, one.layers[name][which]] as const) }));
   const least = Math.min(...names.map((name) => first.layers[name].W.array.values.length));
   return (
-    <Chart title={ofWeights ? "Angle between W and B" : "Angle between the errors and backpropagation's"} series={series} xLabel="updates" xTo={to} unit="°" to={100}
-      band={ofWeights && names.length ? chanceBand(least) : null} height={220} />
+    <Chart title={ofWeights ? "Angle between W and B" : "Angle between the errors and backpropagation's"} series={series} xLabel="updates" xTo={to} unit="°" to={ofWeights ? 120 : 100}
+      band={ofWeights && names.length ? chanceBand(least) : null} bandLabel="chance" height={220} />
   );
 }
 
@@ -234,7 +236,7 @@ function Controls({ settings, choices, change, titleOf }: ControlsProps): JSX.El
         onInput={(to) => change({ rate: rounded(10 ** to) })} ends={["0.001", "1"]} />
       {rule === "fa" && (
         <>
-          <Choice label="B" labelled options={["drawn", "at an angle"]} chosen={angle === null ? "drawn" : "at an angle"} onChoose={(to) => change({ angle: to === "drawn" ? null : 90, painted: {} })} />
+          <Choice label="B" labelled options={["random", "at an angle"]} chosen={angle === null ? "random" : "at an angle"} onChoose={(to) => change({ angle: to === "random" ? null : 90, painted: {} })} />
           {angle !== null && <Slider label="Angle between B and W at the start" value={angle} min={0} max={180} step={5} text={`${angle}°`} onInput={(to) => change({ angle: to })} />}
         </>
       )}
@@ -265,6 +267,9 @@ function Matrices({ run, settings, change }: { run: Run; settings: Settings; cha
   const names = Object.keys(last.feedback);
   if (!names.length) return null;
   const canPaint = Object.keys(cellsOf(settings)).length > 0;
+  const sizeIn = (name: string) => settings.painted[name]?.size ?? sizeOf(first.feedback[name].array);
+  const zeros = () => change({ painted: Object.fromEntries(Object.entries(cellsOf(settings)).map(([name, cells]) =>
+    [name, { size: sizeIn(name), cells: Object.fromEntries(Array.from({ length: cells }, (_, index) => [index, 0 as Sign])) }])) });
   const count = Object.values(settings.painted).reduce((sum, { cells }) => sum + Object.keys(cells).length, 0);
   const paint = (name: string, array: Arr, index: number) => {
     const { size, cells } = settings.painted[name] ?? { size: sizeOf(array), cells: {} };
@@ -276,11 +281,12 @@ function Matrices({ run, settings, change }: { run: Run; settings: Settings; cha
       <div class="bar">
         <h2>{canPaint ? "Set cells of B" : "W and B"}</h2>
         {canPaint && <Choice label="Set cells to" labelled options={BRUSHES} chosen={brush} onChoose={setBrush} />}
+        {canPaint && <button class="button" onClick={zeros}>All cells to 0</button>}
         {canPaint && <button class="button" disabled={!count} onClick={() => change({ painted: {} })}>{count ? `Undo ${count} ${count === 1 ? "cell" : "cells"}` : "Undo"}</button>}
       </div>
       <p class="note">
         {canPaint
-          ? "Press or drag on B, or take the arrow keys and Enter; the network then trains again. "
+          ? `Press or drag on B, or take the arrow keys and Enter; the network then trains again. + and − set a cell to the size of a typical entry: ${names.map((name) => `±${sizeIn(name)} in ${name}`).join(", ")}. `
           : `The rule ${settings.rule} computes B from W at every update, so no cell can be set. `}
         {settings.rule === "kolen_pollack" ? "B is shown as it is before training; this rule changes it. " : ""}
       </p>
@@ -323,7 +329,7 @@ function Share({ params, epochs, settings }: { params: RunParams; epochs: number
   return (
     <section class="card share">
       <div class="bar">
-        <h2>Take it with you</h2>
+        <h2>Link and Python</h2>
         <div class="row">
           <button class="button" onClick={() => copy(`${location.href.split("#")[0]}#${writeSettings(settings)}`, "The link is")}>Copy the link</button>
           <button class="button" onClick={() => copy(code, "The script is")}>Copy the Python</button>

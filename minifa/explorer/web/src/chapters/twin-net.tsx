@@ -7,7 +7,7 @@ import type { Layer } from "./twin-model";
 
 export const MOST_ROWS = 12;
 export const MOST_COLUMNS = 12;
-const [LEAST_GAP, MOST_GAP, ROOM] = [20, 44, 240]; // between units
+const [LEAST_GAP, MOST_GAP, ROOM] = [20, 44, 288]; // between units
 const HEAD = 34;
 
 export type Synapse = readonly [row: number, column: number];

@@ -16,7 +16,7 @@ import { MOST_COLUMNS, MOST_ROWS, Net, type Synapse } from "./twin-net";
 
 const AGREES = 1e-5; // relative: float32 on the engine's side
 const SINGLE = 2000; // the seed of random weights for one twin at a time
-const DIGIT = 96; // the width of the example in pixels
+const DIGIT = 80; // the width of the example in pixels
 const REACH = 1.5; // the slider reaches 1.5 times the largest weight
 
 /** The film of one rule, from the page or from the engine behind it. */
@@ -109,7 +109,7 @@ function Board({ layer, film, children }: { layer: Layer; film: Film; children: 
         <div class="twin-picture" ref={place}>
           <Net layer={layer} copies={copies} chosen={chosen} onChoose={setChosen} inputs={layer.inputs && rowOf(layer.inputs, example, rows)} outputs={layer.outputs && rowOf(layer.outputs, example, columns)} error={error} delta={delta} truth={truth} names={names} width={clamp(width, 280, 760)} />
           <p class="note">
-            Lines: <span class="key plus" /> weight above zero, <span class="key minus" /> below zero, thicker where larger. <span class="key bar" /> Value of a unit:
+            Lines: <span class="key plus" /> weight above zero, <span class="key minus" /> below zero, thicker where larger. <span class="key block" /> Value of a unit:
             to the right of its thin line above zero, to the left below zero. <span class="key tick" /> Backpropagation's error. {aboutError(layer, film)}
             {layer.of && ` The page holds the first ${rows} of the ${layer.of[0]} units below; errors and angles are those of this part.`}
             {isPart && ` Drawn are the first ${shownRows} of ${rows} and ${shownColumns} of ${columns} units; all of them are computed.`}
@@ -119,12 +119,12 @@ function Board({ layer, film, children }: { layer: Layer; film: Film; children: 
           <Example film={film} layer={layer} example={example} onChoose={setExample} names={names} />
           {children}
           <Gauge label="the error that arrives and backpropagation's error" angle={angle} band={band} />
-          <p class="note">Grey: chance, the angles of errors that arrive through random twins only (mean ± 2 standard deviations of 40 draws).</p>
+          <p class="note">Grey: chance, the angles of errors that arrive through random twins only (40 draws).</p>
           <p class="story">{words}</p>
           <div class="cut one">
             <Slider label={`Twin of the weight from unit ${chosen[0]} to ${names ? `class ${names[chosen[1]]}` : `unit ${chosen[1]}`}`} value={copies[at]} min={-limit} max={limit} step={limit / 100} text={short(copies[at])} onInput={setTwin} />
             <div class="buttons">
-              <button class="button" onClick={() => { setTwin(draws.values[tries % W.length]); setTries(tries + 1); }}>Put a random weight in its place</button>
+              <button class="button" onClick={() => { setTwin(draws.values[tries % W.length]); setTries(tries + 1); }}>Random weight instead</button>
               <button class="button" disabled={!isCut} onClick={() => setTwin(W[at])}>Reconnect</button>
             </div>
           </div>
@@ -159,7 +159,7 @@ function Example({ film, layer, example, onChoose, names }: { film: Film; layer:
       {image && example < image.shape[0] && <Heat array={image} symbol="x" name={`example ${example + 1}`} example={example} image caption={false} cell={{ w: Math.max(1, Math.round(DIGIT / image.shape[2])), h: Math.max(1, Math.round(DIGIT / image.shape[2])) }} />}
       <div>
         {count > 1 && <Choice label="Example" options={Array.from({ length: count }, (_, k) => String(k + 1))} chosen={String(example + 1)} onChoose={(one) => onChoose(Number(one) - 1)} />}
-        {target !== null && answer !== null && <p class="note">Example {example + 1}: class {target}; the network says {answer}.</p>}
+        {target !== null && answer !== null && <p class="note">Class {target}; the network says {answer}.</p>}
       </div>
     </div>
   );
