@@ -120,7 +120,7 @@ def test_all_cells_of_B_are_set_to_0_and_the_value_of_the_others_is_said(show):
     window = show("chapter-5/rule=fa/rate=0.02/hidden=8/epochs=1")
     trained(window, "After 180 updates")
     assert re.search(
-        r"\+ and − set a cell to the size of a typical entry: ±0\.\d+ in linear2\.", window.text(".results")
+        r"\+ and - set a cell to the size of a typical entry: ±0\.\d+ in linear2\.", window.text(".results")
     )
     window.run("[...document.querySelectorAll('button')].find((one) => one.innerText === 'All cells to 0').click()")
     window.wait("document.querySelector('.playground').innerText.includes('Undo 80 cells')")
