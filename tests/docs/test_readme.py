@@ -8,12 +8,14 @@ import re
 import sys
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
 
 from minifa import cli
+from minifa.models import MODELS
 from minifa.rules import RULES
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +110,8 @@ def run_code(page, folder, monkeypatch):
     np.savez("my.npz", x=rng.normal(size=(100, 8)) + 2 * np.eye(4, 8)[y], y=y)
     blocks = python_blocks(PAGES[page])
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
+    own = mock.patch.dict(MODELS), mock.patch.dict(RULES)  # a page may register its own
+    with own[0], own[1], contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
         exec("\n".join(blocks), {})
     return blocks, printed
 
