@@ -9,6 +9,7 @@ export const MOST_ROWS = 12;
 export const MOST_COLUMNS = 12;
 const [LEAST_GAP, MOST_GAP, ROOM] = [20, 44, 288]; // between units
 const HEAD = 34;
+const HALF = 64; // of the longest text above the bars
 
 export type Synapse = readonly [row: number, column: number];
 
@@ -150,7 +151,7 @@ export function Net(props: NetProps): JSX.Element {
   const forward = useMemo(() => <Lines {...shared} weights={weight} />, [places, i, j, near]);
   const top = (text: string) => <text class="head" x={width / 2} y={16} text-anchor="middle">{text}</text>;
   const side = (below: string, above: string) => zone > 80 && [below, above].map((text, k) => (
-    <text class="side" x={k ? width - zone / 2 : zone / 2} y={16} text-anchor="middle">{text}</text>
+    <text class="side" x={k ? width - Math.max(zone / 2, HALF) : Math.max(zone / 2, HALF)} y={16} text-anchor="middle">{text}</text>
   ));
   return (
     <div class="net" role="group" tabIndex={0} onKeyDown={keys} aria-label="The synapses of the layer; arrow keys choose one: up and down its lower unit, left and right its upper unit">
