@@ -77,7 +77,7 @@ from ..layers.weighted import Weighted
 from ..network import Network
 from ..rng import generator
 from ..rules.angled_feedback import orthogonal_part
-from ..tracing.stepper import Replay
+from ..tracing.stepper import Replay, make_update
 from .arrays import MOST_DISTINCT, ArrayTable, Json
 
 FORMAT = 1
@@ -220,12 +220,9 @@ def _checks(base: Experiment, data: Dataset, table: ArrayTable) -> Json:
 
 def _check(experiment: Experiment, data: Dataset, table: ArrayTable) -> Json:
     net, rule, loss, optimizer = experiments.build(experiment, data)
-    batches, after = Replay(experiment, data), []
+    batch_of, after = Replay(experiment, data).batch_of, []
     for update in range(CHECK_UPDATES[-1]):
-        batches.step = update
-        batch = batches.batch()
-        rule.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
-        optimizer.step(net, rule)
+        make_update(net, rule, loss, optimizer, batch_of(update))
         if update + 1 in CHECK_UPDATES:
             after.append({key: [_index(getattr(layer, key), table) for layer in net.weighted] for key in ("W", "b")})
     return {

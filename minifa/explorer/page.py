@@ -42,7 +42,8 @@ def explore(
     """The page as HTML text: one step and one training run under every rule, with the same initial weights and batches.
 
     Args:
-        experiment: network, data and training options; its own rule is not used.
+        experiment: network, data and training options; its rule, schedule and phases are not used: the learning rate
+            is constant.
         data: the data set of the experiment.
         rule_names: rules with their options, ``"usf:scale=init"``; the first one is displayed first.
         updates: number of updates under the first rule before the displayed step.

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..registry import unknown
+from ..registry import option_names, read_options, unknown
+from ..rules import RULES
 from ..validation import check_float, check_int, check_list, check_mapping, check_positive, check_str
 
 MOST_UPDATES = 20_000  # of one run
@@ -20,6 +21,7 @@ MOST_WEIGHTS = 2_000_000  # of all layers; 8 MB in single precision, as many for
 MOST_PAINTED = 100_000  # entries of B in one request
 LARGEST_PAINTED = 1e6  # absolute value of such an entry
 LONGEST_RULE = 200  # characters of a rule with its options
+MOST_OPTION = 1000  # of an int among them, such as the steps of one update, which nothing interrupts
 
 Painted = dict[str, dict[int, float]]  # layer: {index in the flattened matrix: value}
 
@@ -45,31 +47,31 @@ class RunParameters:
     angle: float | None = None
     feedback: Painted = field(default_factory=dict)
 
-    @property
-    def described_rule(self) -> str:
-        """The rule with the option ``angle``, if one was asked for."""
-        if self.angle is None:
-            return self.rule
-        name, _, options = self.rule.partition(":")
-        return f"{name}:{options + ',' if options else ''}angle={self.angle:g}"
 
+def read_film(params: Any, rules: Sequence[str], updates: int) -> FilmParameters:
+    """Validate the parameters of a film.
 
-def read_film(params: Any, rule: str, updates: int) -> FilmParameters:
-    """Validate the parameters of a film; ``rule`` and ``updates`` are the values of those that are missing. Raises
-    TypeError, ValueError."""
+    Args:
+        params: of the request.
+        rules: those of the session. The first one is used if the request names none.
+        updates: number of updates if the request has none.
+
+    Raises:
+        TypeError, ValueError: a parameter that is not known, of the wrong type or out of range.
+    """
     given = _known(params, ("rule", "updates"))
     return FilmParameters(
-        _rule(given.get("rule", rule)),
+        _rule(given.get("rule", rules[0]), rules),
         check_int(given.get("updates", updates), "updates", least=0, most=MOST_UPDATES_BEFORE),
     )
 
 
-def read_run(params: Any, rule: str, updates: int) -> RunParameters:
+def read_run(params: Any, rules: Sequence[str], updates: int) -> RunParameters:
     """Validate the parameters of a run, as `read_film`."""
     given = _known(params, ("rule", "updates", "lr", "hidden", "seed", "noise", "angle", "feedback"))
     given = {key: value for key, value in given.items() if value is not None}  # JSON's null: as if it was missing
     return RunParameters(
-        rule=_rule(given.get("rule", rule)),
+        rule=_rule(given.get("rule", rules[0]), rules),
         updates=check_int(given.get("updates", updates), "updates", least=1, most=MOST_UPDATES),
         lr=check_positive(given["lr"], "the learning rate lr") if "lr" in given else None,
         hidden=_widths(given["hidden"]) if "hidden" in given else None,
@@ -100,10 +102,17 @@ def _known(params: Any, names: Sequence[str]) -> Mapping[str, Any]:
     return given
 
 
-def _rule(value: Any) -> str:
+def _rule(value: Any, own: Sequence[str]) -> str:
+    """A rule with its options, which are bounded unless the session has this rule of its own."""
     text = check_str(value, "the rule")
     if len(text) > LONGEST_RULE:
         raise ValueError(f"the rule must have at most {LONGEST_RULE} characters, got {len(text)}")
+    name, _, written = text.partition(":")
+    if text not in own and name in RULES:
+        options = read_options(written, option_names(RULES[name]), "rule", name)  # type: ignore[arg-type]  # a class can be hashed
+        for key, option in options.items():
+            if isinstance(option, int) and abs(option) > MOST_OPTION:
+                raise ValueError(f"the option {key} of the rule {name!r} must be at most {MOST_OPTION:,}, got {option}")
     return text
 
 

@@ -37,7 +37,7 @@ from ..experiments import Experiment
 from ..experiments.experiment import MEASURED_ON, augmentation_of
 from ..network import Network
 from ..rules.base import Rule
-from ..tracing.stepper import Replay
+from ..tracing.stepper import Replay, make_update
 from ..training import Trainer
 from . import layer_teaching
 from .arrays import ArrayTable, Json, number
@@ -66,48 +66,37 @@ def run(
 ) -> list[Json]:
     """The snapshots of a training run, which ends early if the loss is not finite."""
     trainer = Trainer(*experiments.build(experiment, data), augmentation=augmentation_of(experiment))
-    return list(train(Snapshots(trainer, data, table, excerpt), batches_of(experiment, data), updates, progress))
-
-
-def batches_of(experiment: Experiment, data: Dataset) -> Callable[[int], Examples]:
-    """The batch of each update, counted from 0, in the order of training."""
-    replay = Replay(experiment, data)
-
-    def batch(step: int) -> Examples:
-        replay.step = step
-        return replay.batch()
-
-    return batch
+    return list(train(Snapshots(trainer, data, table, excerpt), Replay(experiment, data).batch_of, updates, progress))
 
 
 def train(
     snapshots: Snapshots, batch: Callable[[int], Examples], updates: int, progress: Callable[[], object]
 ) -> Iterator[Json]:
-    """Train and take a snapshot at every update of `snapshot_updates`; ends early if the loss is not finite.
+    """Train and take a snapshot at every update of `snapshot_updates`; ends early if the loss is no longer finite.
 
     Args:
         snapshots: of the network that is trained, by the parts of its trainer.
         batch: the batch of each update, counted from 0.
         updates: number of updates.
         progress: called before every update. What it raises ends the training.
+
+    Raises:
+        ValueError: the loss is not finite before the first update.
     """
-    at = set(snapshot_updates(updates))
-    yield {"update": 0, **snapshots.take()}
+    at, trainer = set(snapshot_updates(updates)), snapshots.trainer
+    parts = trainer.net, trainer.rule, trainer.loss, trainer.optimizer
+    first = snapshots.take()
+    if not math.isfinite(first["loss"]):
+        raise ValueError(f"the loss must be finite before the first update, got {first['loss']}: check the weights")
+    yield {"update": 0, **first}
     for update in range(1, updates + 1):
         progress()
-        _make_update(snapshots.trainer, batch(update - 1))
+        make_update(*parts, batch(update - 1))
         if update in at:
             snapshot = snapshots.take()
             if not math.isfinite(snapshot["loss"]):
                 return
             yield {"update": update, **snapshot}
-
-
-@backend.quietly  # a diverging run ends without warnings
-def _make_update(trainer: Trainer, batch: Examples) -> None:
-    net, rule = trainer.net, trainer.rule
-    rule.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, trainer.loss)
-    trainer.optimizer.step(net, rule)
 
 
 def chance_of_run(experiment: Experiment, data: Dataset) -> Json:

@@ -9,8 +9,9 @@ header X-Minifa-Token, and a name that it chose for itself in X-Minifa-Page. Req
 that is served (a foreign name that was made to point to this machine), or with the Origin of another site, are refused,
 and nothing permits other sites to read an answer. No file is read for a request.
 
-A page has at most one run: a new one stops the earlier one. A run ends before its next update once its connection is
-closed. Connections, runs, sizes and times are bounded; what is too much is refused with a sentence.
+A page has at most one run: a new one stops the earlier one, also one that has not begun yet. A run ends before its next
+update once its connection is closed. Connections, runs, sizes and times are bounded; what is too much is refused with a
+sentence.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ MOST_DEPTH = 8  # of nested lists and objects in a request; feedback has 5
 MOST_DIGITS = 20  # of an int
 REQUEST_SECONDS = 10  # in which a request must be complete
 SEND_SECONDS = 30  # in which a page must read an answer
-STOP_SECONDS = 10  # in which the earlier run of a page must end, before its next update
+STOP_SECONDS = 10  # in which the update ends that was being made when its run, or the server, was stopped
 POLL_SECONDS = 0.25  # between two searches for connections that took too long
 PAGE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 CHUNK = 1 << 16
@@ -94,8 +95,7 @@ class Server(ThreadingHTTPServer):
         OSError: the address cannot be listened on, for example because the port is in use.
     """
 
-    daemon_threads = False
-    block_on_close = True  # `server_close` waits for the threads
+    daemon_threads = True  # nothing interrupts an update: one that takes too long does not keep the process
     allow_reuse_address = os.name != "nt"  # there, another process could listen on the same port
     request_queue_size = 16
 
@@ -108,7 +108,8 @@ class Server(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.connections: dict[socket.socket, float | None] = {}  # by each: when its request must be complete
         self.works: set[Work] = set()
-        self.work_ended = threading.Condition(self.lock)
+        self.work_ended = threading.Condition(self.lock)  # or is no longer wanted
+        self.connection_ended = threading.Condition(self.lock)
         self.page, self.policy = _page_and_policy()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -136,13 +137,15 @@ class Server(ThreadingHTTPServer):
             self.close()
 
     def close(self) -> None:
-        """Stop all work, close all connections, and wait for their threads."""
+        """Stop all work, close all connections, and wait for their threads, but at most `STOP_SECONDS`."""
         self.closing.set()
         with self.lock:
             connections = list(self.connections)
         for connection in connections:
             _cut(connection)
         self.server_close()
+        with self.lock:
+            self.connection_ended.wait_for(lambda: not self.connections, STOP_SECONDS)
 
     # Connections
 
@@ -164,6 +167,7 @@ class Server(ThreadingHTTPServer):
     def shutdown_request(self, request: Any) -> None:
         with self.lock:
             self.connections.pop(request, None)
+            self.connection_ended.notify_all()
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
@@ -189,18 +193,23 @@ class Server(ThreadingHTTPServer):
 
     @contextlib.contextmanager
     def working(self, page: str, is_run: bool) -> Iterator[Work]:
-        """Work for a page; a new run starts when the page's earlier one has ended."""
+        """Work for a page. A new run starts when the page's earlier ones have ended; one that is stopped meanwhile, as
+        by a newer run, has its turn at once and finds that it is stopped."""
         work = Work(page if is_run else "")
         with self.lock:
-            if is_run and not self.work_ended.wait_for(lambda: self._stop(page) == 0, STOP_SECONDS):
-                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the earlier run of this page has not ended yet")
-            if len(self.works) >= MOST_WORK:
+            earlier = self._stop(page) if is_run else set()
+            if len(self.works - earlier) >= MOST_WORK:
                 raise Refused(
                     HTTPStatus.SERVICE_UNAVAILABLE,
                     f"the engine works on {MOST_WORK} requests already: stop the run of another page, or close it",
                 )
             self.works.add(work)
         try:
+            with self.lock:
+                if not self.work_ended.wait_for(
+                    lambda: work.stop.is_set() or earlier.isdisjoint(self.works), STOP_SECONDS
+                ):
+                    raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the earlier run of this page has not ended yet")
             yield work
         finally:
             with self.lock:
@@ -208,16 +217,17 @@ class Server(ThreadingHTTPServer):
                 self.work_ended.notify_all()
 
     def stop(self, page: str) -> None:
-        """Stop the run of a page, if it has one."""
+        """Stop the run of a page, if it has one, and those that wait for it."""
         with self.lock:
             self._stop(page)
 
-    def _stop(self, page: str) -> int:
-        """Stop the runs of a page, and count them. The lock is held."""
-        runs = [work for work in self.works if work.page == page]
+    def _stop(self, page: str) -> set[Work]:
+        """Stop the runs of a page, and return them. The lock is held."""
+        runs = {work for work in self.works if work.page == page}
         for work in runs:
             work.stop.set()
-        return len(runs)
+        self.work_ended.notify_all()
+        return runs
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -395,10 +405,10 @@ def read_json(body: bytes) -> Any:
 
 
 def _depth(text: str) -> int:
-    """The depth of nested lists and objects, brackets in strings included."""
+    """The depth of nested lists and objects. Brackets in strings do not count: closing ones would hide others."""
     depth = deepest = 0
-    for bracket in re.finditer(r"[][{}]", text):
-        depth += 1 if bracket[0] in "[{" else -1
+    for found in re.finditer(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', text, re.S):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
         deepest = max(deepest, depth)
     return deepest
 

@@ -47,7 +47,7 @@ from .arrays import MOST_BYTES, ArrayTable, Json
 from .films import film
 from .parameters import MOST_UPDATES, MOST_UPDATES_BEFORE, RunParameters, read_film, read_run
 from .runs import CHANCE_HOW, Snapshots, snapshot_updates, train
-from .setups import ExperimentSetup, ObjectSetup
+from .setups import BatchOf, ExperimentSetup, ObjectSetup
 
 COMMANDS = ("describe", "film", "run")
 WAIT = 0.05  # seconds between two questions whether a film that waits for another one is stopped
@@ -101,7 +101,7 @@ class Session:
         """A session for an experiment and its data set.
 
         Args:
-            experiment: network, data and training options; its own rule is not used.
+            experiment: network, data and training options; its rule, schedule and phases are not used.
             data: the data set of the experiment.
             rule_names: the rules that the page shows, with their options; the first one makes the updates before the
                 step of a film. A page may ask for any other registered rule, too.
@@ -195,7 +195,7 @@ class Session:
             Stopped: the work was stopped.
         """
         _check_stopped(stopped)
-        wanted = read_film(params, self.setup.rules[0], self.updates)
+        wanted = read_film(params, self.setup.rules, self.updates)
         while not self._lock.acquire(timeout=WAIT):
             _raise_if(stopped)
         try:
@@ -211,24 +211,28 @@ class Session:
 
         Args:
             params: of the request (see above).
-            stopped: asked before every update; once it returns True, `Stopped` is raised.
+            stopped: asked before the first snapshot and every update; once it returns True, `Stopped` is raised.
 
         Raises:
             TypeError, ValueError: as `film`.
         """
         _check_stopped(stopped)
-        wanted = read_run(params, self.setup.rules[0], self.train_updates)
+        wanted = read_run(params, self.setup.rules, self.train_updates)
         trainer, data, batch = self.setup.training(wanted)
         snapshots = Snapshots(trainer, data, ArrayTable(), biases=True)  # for a digit that the reader draws
         _check_size(trainer.net, trainer.rule)
-        return self._messages(wanted, snapshots, train(snapshots, batch, wanted.updates, lambda: _raise_if(stopped)))
+        return self._messages(wanted, snapshots, batch, lambda: _raise_if(stopped))
 
-    def _messages(self, wanted: RunParameters, snapshots: Snapshots, taken: Iterator[Json]) -> Iterator[Json]:
+    def _messages(
+        self, wanted: RunParameters, snapshots: Snapshots, batch: BatchOf, check: Callable[[], object]
+    ) -> Iterator[Json]:
+        check()  # it may have waited for another run
         last = 0
-        for snapshot in taken:
+        for snapshot in train(snapshots, batch, wanted.updates, check):
             last = snapshot["update"]
             yield {"snapshot": snapshot, "arrays": snapshots.table.packed()}
             if last == 0:
+                check()
                 yield {"chance": snapshots.chance()}
             snapshots.table = ArrayTable()  # every message has its own arrays
         diverged = f"after update {last} the loss was no longer finite: choose a smaller learning rate"

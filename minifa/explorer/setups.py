@@ -16,18 +16,17 @@ import numpy
 from .. import backend, experiments
 from ..chance import Band, bands_in_time
 from ..data.base import Dataset, Examples
-from ..data.batches import Batches, count_batches
 from ..experiments import Experiment
 from ..experiments.experiment import A_DATASET, AN_EXPERIMENT, augmentation_of
 from ..losses import Loss
 from ..models import MODELS
 from ..network import Network
 from ..optim import AN_OPTIMIZER, Optimizer
-from ..registry import lookup, option_names, unknown
+from ..registry import constructor_settings, lookup, option_names, unknown
 from ..rules import RULES, make
 from ..rules.base import Rule, check_parts
 from ..tracing.recorder import Trace, trace
-from ..tracing.stepper import Replay
+from ..tracing.stepper import Replay, batches_in_order, check_finite, make_update
 from ..training import Trainer
 from ..validation import check_int, check_list, check_type
 from .arrays import ArrayTable, Json
@@ -35,7 +34,6 @@ from .films import describe_rule
 from .live_start import live_start, wrong_labels
 from .page import describe_step
 from .parameters import Painted, RunParameters, check_weights
-from .runs import batches_of
 
 MOST_TRACES = 8  # that are kept, of one step
 BatchOf = Callable[[int], Examples]  # the batch of each update, counted from 0
@@ -88,7 +86,7 @@ class ExperimentSetup:
 
     def training(self, params: RunParameters) -> tuple[Trainer, Dataset, BatchOf]:
         """The trainer of a run before its first update, its data and its batches. Raises TypeError, ValueError."""
-        changed = replace(self.experiment, rule=with_angle(params))
+        changed = replace(self.experiment, rule=with_angle(params.rule, params.angle))
         if params.lr is not None:
             changed = replace(changed, lr=params.lr)
         if params.seed is not None:
@@ -98,7 +96,7 @@ class ExperimentSetup:
         data = with_wrong_labels(self.data, params.noise, changed.seed)
         trainer = Trainer(*experiments.build(changed, data), augmentation=augmentation_of(changed))
         paint(trainer.rule, params.feedback)
-        return trainer, data, batches_of(changed, data)
+        return trainer, data, Replay(changed, data).batch_of
 
     def _widths(self) -> str:
         """Why the widths cannot be changed; "" if they can."""
@@ -134,15 +132,12 @@ class ObjectSetup:
         check_parts(net, rule, loss)
         check_type(optimizer, Optimizer, AN_OPTIMIZER)
         self.parts = copy.deepcopy(parts)  # later changes of the objects do not change the page
-        self.others: dict[str, str | Rule] = {}
         given = check_list(
             rules, (str, Rule), "the other rules must be a list of names or of minifa.rules.Rule objects"
         )
-        for other in given:
-            name = other.label if isinstance(other, Rule) else other
-            if name != rule.label:  # the network's own rule is first, and is it once
-                self.others[name] = other
-        self.rules = checked_names([rule.label, *self.others])
+        given = [other for other in given if other != rule.label]  # the network's own rule comes first
+        self.rules = checked_names([rule.label, *(one if isinstance(one, str) else one.label for one in given)])
+        self.others: dict[str, str | Rule] = dict(zip(self.rules[1:], copy.deepcopy(given), strict=True))
         check_type(batch, (tuple, list), "the batch must be a pair (x, y)")
         if len(batch) != 2:
             raise ValueError(f"the batch must be a pair (x, y), got {len(batch)} items")
@@ -183,10 +178,8 @@ class ObjectSetup:
         batch = self._batches(self.data, 0)
         for update in range(updates):
             check()
-            examples = batch(update)
-            with backend.quiet():
-                own.gradients(net, backend.asarray(examples.x, net.dtype), examples.y, loss)
-                optimizer.step(net, own)
+            make_update(net, own, loss, optimizer, batch(update))
+            check_finite(net)
         attached = self._attached(rule, net, own)
         x = backend.asarray(self.batch.x, net.dtype)
         with backend.quiet():
@@ -201,7 +194,7 @@ class ObjectSetup:
             if wanted is not None and self.can[name] is not True:
                 raise ValueError(str(self.can[name]))
         net, own, loss, optimizer = copy.deepcopy(self.parts)
-        rule = self._attached(with_angle(params), net, own)
+        rule = self._attached(params.rule, net, own, params.angle)
         if params.lr is not None:
             optimizer.lr = params.lr
         data = with_wrong_labels(self._dataset(), params.noise, params.seed or 0)
@@ -209,23 +202,21 @@ class ObjectSetup:
         batch = self._batches(None if self.data is None else data, params.seed or 0)
         return Trainer(net, rule, loss, optimizer), data, batch
 
-    def _attached(self, name: str, net: Network, own: Rule) -> Rule:
-        """The rule of this name for the copied network: its own, one of the others, or a registered one."""
-        if name == own.label:
-            return own
-        other = self.others.get(name, name)
-        return (copy.deepcopy(other) if isinstance(other, Rule) else make(other, seed=own.seed)).attach(net)
+    def _attached(self, name: str, net: Network, own: Rule, angle: float | None = None) -> Rule:
+        """The rule of this name for the copied network: its own, one of the others, or a registered one; with a B at
+        this angle, if one was asked for."""
+        rule = own if name == own.label else self.others.get(name, name)
+        if isinstance(rule, str):
+            return make(with_angle(rule, angle), seed=own.seed).attach(net)
+        if angle is not None:
+            check_has_angle(rule.label, type(rule))
+            return type(rule)(**{**constructor_settings(rule), "angle": angle}).attach(net)
+        return own if rule is own else copy.deepcopy(rule).attach(net)
 
     def _batches(self, data: Dataset | None, seed: int) -> BatchOf:
         if data is None:
             return lambda step: self.batch
-        size, train = len(self.batch), data.train
-
-        def batch(step: int) -> Examples:
-            epoch, number = divmod(step, count_batches(len(train), size))
-            return Examples(*Batches(train, size, seed, 1 + epoch).make(number))
-
-        return batch
+        return batches_in_order(data.train, len(self.batch), seed)
 
     def _dataset(self) -> Dataset:
         """The data set; without one the batch, which then is all that can be measured."""
@@ -254,18 +245,26 @@ def labels_of(data: Dataset) -> str:
     return "" if data.classes else f"the data set '{data.name}' has targets, not labels that could be wrong"
 
 
-def with_angle(params: RunParameters) -> str:
-    """The description of the rule, with the angle that was asked for. Raises ValueError if the rule has no such
-    option."""
-    name = params.rule.partition(":")[0]
-    if params.angle is not None and name in RULES and not _has_angle(name):
-        having = filter(_has_angle, RULES)
+def with_angle(rule: str, angle: float | None) -> str:
+    """The description of a rule with the option ``angle``, if one was asked for. Raises ValueError if the rule has no
+    such option."""
+    if angle is None:
+        return rule
+    name, _, options = rule.partition(":")
+    if name in RULES:
+        check_has_angle(name, RULES[name])
+    return f"{name}:{options + ',' if options else ''}angle={angle!r}"
+
+
+def check_has_angle(name: str, cls: Callable[..., Rule]) -> None:
+    """Raise ValueError unless this class of rules has the option ``angle``."""
+    if not _has_angle(cls):
+        having = [known for known, one in RULES.items() if _has_angle(one)]
         raise ValueError(f"the rule {name!r} has no fixed B at an angle to W: choose {' or '.join(having)}")
-    return params.described_rule
 
 
-def _has_angle(name: str) -> bool:
-    return "angle" in option_names(RULES[name])  # type: ignore[arg-type]  # a class can be hashed
+def _has_angle(cls: Callable[..., Rule]) -> bool:
+    return "angle" in option_names(cls)
 
 
 def with_wrong_labels(data: Dataset, share: float, seed: int) -> Dataset:

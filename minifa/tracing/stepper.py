@@ -7,6 +7,7 @@ __all__ = ["Replay", "Stepper"]
 
 import cmd
 import contextlib
+import functools
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -21,7 +22,11 @@ from ..data.base import Dataset, Examples
 from ..data.batches import Batches, count_batches
 from ..experiments import Experiment
 from ..experiments.experiment import A_DATASET, AN_EXPERIMENT, augmentation_of, data_for
+from ..losses import Loss
+from ..network import Network
+from ..optim import Optimizer
 from ..registry import unknown
+from ..rules.base import Rule
 from ..signals import Terminated
 from ..text import terminal_width, unescaped, wrap
 from ..validation import LARGEST, check_bool, check_int, check_str, check_type
@@ -46,6 +51,13 @@ class Replay:
         self.experiment = check_type(experiment, Experiment, AN_EXPERIMENT)
         self.data = data_for(experiment, check_type(data, Dataset, A_DATASET))
         updates = check_int(updates, "the number of updates", least=0)
+        self.batch_of = batches_in_order(
+            self.data.train,
+            experiment.batch_size,
+            experiment.seed,
+            augmentation=augmentation_of(experiment),
+            drop_last=experiment.drop_last,
+        )
         self.step = 0
         self.net_state: Mapping[str, numpy.ndarray] | None = None
         self.saved: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None  # rule, state of rule and optimizer
@@ -55,10 +67,7 @@ class Replay:
 
     def batch(self) -> Examples:
         """The batch of this step, in the order of training."""
-        train, size, seed = self.data.train, self.experiment.batch_size, self.experiment.seed
-        epoch, number = divmod(self.step, count_batches(len(train), size, self.experiment.drop_last))
-        augmentation = augmentation_of(self.experiment)
-        return Examples(*Batches(train, size, seed, 1 + epoch, augmentation=augmentation).make(number))
+        return self.batch_of(self.step)
 
     def trace(self, rule: str) -> Trace:
         """The trace of the step under this rule.
@@ -90,14 +99,8 @@ class Replay:
             ValueError: the weights are not finite after the step. The replay then stays at this step.
         """
         net, attached, loss, optimizer = self._build(rule)
-        batch = self.batch()
-        with backend.quiet():
-            attached.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
-            optimizer.step(net, attached)
-        if not all(numpy.isfinite(array).all() for array in net.state().values()):
-            raise ValueError(
-                f"training diverged in update {net.step}: the weights are no longer finite; try a smaller --lr"
-            )
+        make_update(net, attached, loss, optimizer, self.batch())
+        check_finite(net)
         self.step, self.net_state = net.step, net.state()
         self.saved = rule, attached.state(), optimizer.state()
         self.traces = {}
@@ -121,13 +124,41 @@ class Replay:
         return net, attached, loss, optimizer
 
 
+def batches_in_order(train: Examples, size: int, seed: int, **options: Any) -> Callable[[int], Examples]:
+    """The batch of each update, counted from 0, in the order of training; options as for `Batches`."""
+    count = count_batches(len(train), size, options.get("drop_last", False))
+
+    @functools.lru_cache(maxsize=1)
+    def of_epoch(epoch: int) -> Batches:
+        return Batches(train, size, seed, epoch, **options)
+
+    def batch(update: int) -> Examples:
+        epoch, number = divmod(update, count)
+        return Examples(*of_epoch(1 + epoch).make(number))
+
+    return batch
+
+
+@backend.quietly  # a diverging training ends without warnings
+def make_update(net: Network, rule: Rule, loss: Loss, optimizer: Optimizer, batch: Examples) -> None:
+    """One update of the training loop, for one batch."""
+    rule.gradients(net, backend.asarray(batch.x, net.dtype), batch.y, loss)
+    optimizer.step(net, rule)
+
+
+def check_finite(net: Network) -> None:
+    """Raise ValueError if the last update left numbers that are not finite."""
+    if not all(numpy.isfinite(array).all() for array in net.state().values()):
+        raise ValueError(
+            f"training diverged in update {net.step}: the weights are no longer finite; choose a smaller learning rate"
+        )
+
+
 # Terminal
 
 COMMANDS = {
     name[0]: name for name in ("next", "back", "jump", "print", "rule", "list", "update", "help", "quit")
 }  # commands by their first letter
-
-
 KEYS = {
     **dict.fromkeys(("enter", "space", "right", "down"), "next"),
     **dict.fromkeys(("left", "up", "backspace"), "back"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import pytest
 from browsers import Chromium, Firefox, Missing, Window
@@ -66,3 +67,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         return written[name].as_uri()
 
     return address
+
+
+@pytest.fixture(scope="session")
+def text_of(pages: Callable[[str], str]) -> Callable[[str], str]:
+    """The text of a page of `PAGES`."""
+    return lambda name: Path(unquote(urlparse(pages(name)).path)).read_text(encoding="utf-8")

@@ -195,7 +195,8 @@ def test_the_matrices_of_a_run_fit_into_the_budget(traces):
 # Pages
 
 
-def test_the_page_of_a_convolutional_network_is_small(monkeypatch):
+@pytest.mark.long
+def test_the_page_of_a_convolutional_network_is_small():
     text = page.explore(
         replace(CNN, model_options={"depth": 2}), data.load("digits"), ["bp", "fa", "usf", "dfa"], 0, 12
     )

@@ -41,14 +41,6 @@ def tiny_page():
     return explorer.explore(TINY, data.load("xor"), RULES, train_updates=20)
 
 
-@pytest.fixture(scope="module")
-def default_path(tmp_path_factory):
-    """The page that ``minifa explore`` writes with default arguments."""
-    path = tmp_path_factory.mktemp("explorer") / "page.html"
-    assert cli.main(["explore", "-o", str(path)]) == 0
-    return path
-
-
 # The numbers
 
 
@@ -213,10 +205,6 @@ def check_films(page, names):
 
 
 # Properties that the page must not have
-
-
-def test_the_default_page_is_small(default_path):
-    assert default_path.stat().st_size < 2e6
 
 
 def test_names_cannot_become_markup(tiny_page):

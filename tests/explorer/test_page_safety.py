@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import pytest
 from explorer_pages import HOSTILE, hostile_page
@@ -15,17 +13,15 @@ from minifa.explorer import page as explorer
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def text_of(address):
-    return Path(unquote(urlparse(address).path)).read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("name", "largest"), [("default", 2.0), ("cnn", 5.0), pytest.param("deep", 5.0, marks=pytest.mark.long)]
+)
+def test_pages_are_within_their_budgets(text_of, name, largest):
+    assert len(text_of(name)) / 1e6 <= largest  # MB
 
 
-@pytest.mark.parametrize(("name", "largest"), [("default", 2.0), ("cnn", 5.0), ("deep", 5.0)])
-def test_pages_are_within_their_budgets(pages, name, largest):
-    assert len(text_of(pages(name))) / 1e6 <= largest  # MB
-
-
-def test_the_page_names_no_address(pages):
-    text = text_of(pages("default"))
+def test_the_page_names_no_address(text_of):
+    text = text_of("default")
     assert POLICY in text
     spaces = {"2000/svg", "1998/Math/MathML", "1999/xhtml"}  # names of formats, which are not fetched
     assert set(re.findall(r"[a-z]{2,6}://[\w./]*", text)) <= {f"http://www.w3.org/{space}" for space in spaces}

@@ -68,3 +68,31 @@ def test_the_served_page_shows_the_numbers_of_the_trace(window):
         )
         assert np.array_equal(np.array(rows, np.float32), trace[carry].terms["B"])
         assert "token" not in window.run("return location.href")
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["--data xor --model tiny --lr 0.5 --batch-size 4", "--model cnn --depth 2"],
+    ids=["widths that nobody chose", "a network of fixed size"],
+)
+def test_the_served_playground_trains_the_page_s_own_network(chromium, options):
+    """Without controls that would change nothing, also where the page has the engine of another network."""
+    with served(*options.split(), "--rules", "bp,fa", "--train-updates", "5") as address:
+        chromium.open(f"{address}#chapter-5")
+        chromium.wait("document.querySelector('.playground .controls')", seconds=60)
+        words = chromium.text(".playground .controls")
+        assert "Learning rate" in words and "Hidden layers" not in words and "Units in each" not in words
+        chromium.run("document.querySelector('.playground button.main').click()")
+        chromium.wait("document.querySelector('.playground .story').innerText.startsWith('After 100')", seconds=60)
+
+
+def test_a_run_that_failed_is_tried_again(chromium):
+    """With the same settings, once the engine answers."""
+    with served(*"--data xor --model tiny --lr 0.5 --batch-size 4 --rules bp,fa --train-updates 5".split()) as address:
+        chromium.open(f"{address}#chapter-5")
+        chromium.wait("document.querySelector('.playground .controls')", seconds=60)
+        train = "document.querySelector('.playground button.main').click()"
+        chromium.run(f"window.real = fetch; window.fetch = () => Promise.reject(new Error('no answer')); {train}")
+        chromium.wait("document.querySelector('.playground .story').innerText.startsWith('The engine has stopped')")
+        chromium.run(f"window.fetch = window.real; {train}")
+        chromium.wait("document.querySelector('.playground .story').innerText.startsWith('After 100')", seconds=60)

@@ -271,3 +271,32 @@ def test_eleven_rules_are_named_and_told_apart_in_every_chart(window, pages):
         assert len({name for name, *_ in chart}) == len(chart)
         marks = [(dash, colour) for _, dash, _, colour in chart]
         assert len(set(marks)) == len(chart)
+
+
+def test_the_chart_below_the_bowl_shows_the_side_to_which_the_arrow_points(chromium, pages):
+    """A step at -60 degrees is worth more than one at 60: the loss is no circle."""
+    chromium.open(f"{pages('default')}#chapter-3")
+    chromium.wait("document.querySelector('.why-side .this .curve')")
+    for degrees in (60, -60):
+        chromium.run(
+            """const slider = document.querySelector('.why-side .slider input');
+            slider.value = arguments[0];
+            slider.dispatchEvent(new Event("input", {bubbles: true}))""",
+            degrees,
+        )
+        chromium.wait(
+            "document.querySelector('.why-side output').innerText === arguments[0]", f"{degrees}°".replace("-", "−")
+        )
+        told = int(re.search(r"(\d+) % of the best of this length", chromium.text(".why-side .story"))[1])
+        shown = chromium.run(
+            """const chart = document.querySelector(".why-side .chart");
+            const at = Number(chart.querySelector(".cursor").getAttribute("x1"));
+            const curve = chart.querySelector(".this .curve").getAttribute("d").slice(1).split("L");
+            const points = curve.map((one) => one.split(",").map(Number));
+            const y = points.reduce((best, one) => Math.abs(one[0] - at) < Math.abs(best[0] - at) ? one : best)[1];
+            const rows = [...chart.querySelectorAll("g:has(> .grid)")];
+            const row = (text) => rows.find((one) => one.querySelector("text").textContent === text);
+            const heightOf = (text) => Number(row(text).querySelector("line").getAttribute("y1"));
+            return 100 * (y - heightOf("0")) / (heightOf("1") - heightOf("0"))"""
+        )
+        assert abs(shown - told) < 1, degrees

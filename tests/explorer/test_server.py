@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -299,6 +300,12 @@ BODIES = {
     "many digits": (b'{"id": ' + b"1" * 5000 + b"}", 400, b"not valid JSON"),
     "a deep nest": (b"[" * 100_000, 400, b"nested at most 8 deep, got 100000"),
     "a deep nest that ends": (b"[" * 9 + b"]" * 9, 400, b"nested at most 8 deep, got 9"),
+    "a deep nest behind brackets in a text": (
+        b'{"id": "' + b"]" * 90 + b'\\"]", "params": ' + b"[" * 50 + b"]" * 50 + b"}",
+        400,
+        b"nested at most 8 deep, got 51",
+    ),
+    "brackets in a text": (b'{"id": "' + b"[" * 90 + b'", "command": "exec"}', 200, b"unknown command 'exec'"),
     "a list": (b"[]", 200, b"must be a JSON object"),
     "a number": (b"3", 200, b"must be a JSON object"),
     "an unknown command": (b'{"id": 3, "command": "exec"}', 200, b"unknown command 'exec'"),
@@ -456,6 +463,49 @@ def test_a_new_run_of_a_page_ends_its_earlier_one(server, steps):
     assert len(steps) < 20_000
 
 
+@pytest.fixture
+def held(monkeypatch):
+    """Every update waits until the test lets it go on; the other event tells that one has begun."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def waiting(optimizer, net, rule):
+        begun.set()
+        assert go_on.wait(20)
+
+    monkeypatch.setattr(mf.SGD, "step", waiting)
+    yield begun, go_on
+    go_on.set()
+
+
+def test_a_run_that_waits_for_the_earlier_one_is_given_up_for_a_newer_one(server, held):
+    begun, go_on = held
+    runs = [command_of("run", {"updates": 2}, number) for number in (1, 2, 3)]
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(ask, server, body=runs[0])
+        assert begun.wait(20)
+        second = pool.submit(ask, server, body=runs[1])
+        wait_until(lambda: len(server.works) == 2)
+        third = pool.submit(ask, server, body=runs[2])
+        assert messages(second.result(5)) == [{"id": 2, "stopped": True}]  # at once, without any work
+        assert not first.done() and not third.done()
+        go_on.set()
+        assert messages(first.result())[-1] == {"id": 1, "stopped": True}
+        assert messages(third.result())[-1]["done"]
+
+
+def test_stopping_a_page_also_stops_the_run_that_waits(server, held):
+    begun, go_on = held
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask, server, body=command_of("run", {"updates": 2}))
+        assert begun.wait(20)
+        second = pool.submit(ask, server, body=command_of("run", {"updates": 2}, number=2))
+        wait_until(lambda: len(server.works) == 2)
+        ask(server, body=command_of("stop"))
+        assert messages(second.result(5)) == [{"id": 2, "stopped": True}]
+        go_on.set()
+        assert messages(first.result())[-1] == {"id": 1, "stopped": True}
+
+
 def test_two_pages_train_at_the_same_time(server, steps):
     first, first_stream = started(server, "one")
     with first, first_stream:
@@ -482,7 +532,26 @@ def test_closing_the_server_ends_all_work(steps):
     for connection, stream in opened:
         connection.close()
         stream.close()
-    assert not [thread for thread in threading.enumerate() if "process_request_thread" in thread.name]
+    wait_until(lambda: not any("process_request_thread" in thread.name for thread in threading.enumerate()))
+
+
+def test_closing_does_not_wait_for_an_update_without_end(held, monkeypatch):
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.3)
+    begun, go_on = held
+    server = Server(Session.of_experiment(XOR, data.load("xor"), ["fa"]))
+    serving = threading.Thread(target=server.serve)
+    serving.start()
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(ask, server, body=command_of("run"))
+        assert begun.wait(20)
+        server.shutdown()
+        serving.join(5)
+        assert not serving.is_alive()
+        assert all(thread.daemon for thread in threading.enumerate() if "process_request_thread" in thread.name)
+        go_on.set()
+        with contextlib.suppress(ConnectionError, http.client.HTTPException):
+            run.result()
+    wait_until(lambda: not server.connections)
 
 
 def test_a_defect_of_the_engine_reaches_the_terminal_only(server, monkeypatch, capsys):

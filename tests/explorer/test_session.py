@@ -171,7 +171,7 @@ def test_what_a_page_changes_is_what_the_experiment_changes(digits, session):
 
 
 def test_a_share_of_wrong_labels(digits, session):
-    trainer, noisy, batch = session.setup.training(parameters.read_run({"rule": "bp", "noise": 0.25}, "bp", 1))
+    trainer, noisy, batch = session.setup.training(parameters.read_run({"rule": "bp", "noise": 0.25}, ["bp"], 1))
     assert (noisy.train.y != digits.train.y).mean() == pytest.approx(0.25, abs=1 / len(digits.train))
     assert np.array_equal(noisy.test.y, digits.test.y)
     x, y = Batches(noisy.train, 8, 0, 1).make(0)
@@ -204,6 +204,11 @@ def test_a_stopped_run_makes_no_further_update(session, monkeypatch):
     assert len(made) == 7
 
 
+def test_a_run_that_is_stopped_before_it_begins_measures_nothing(session, monkeypatch):
+    monkeypatch.setattr("minifa.explorer.runs.Snapshots.take", lambda snapshots: pytest.fail("a snapshot was taken"))
+    assert list(session.answers({"id": 1, "command": "run"}, lambda: True)) == [{"id": 1, "stopped": True}]
+
+
 def test_a_run_that_diverges_says_so(digits):
     linear = Experiment(data="lillicrap", model="linear_task", lr=0.01, batch_size=8, optimizer_options={})
     session = Session.of_experiment(linear, data.load("lillicrap"), ["bp"])
@@ -220,6 +225,7 @@ WRONG_RUNS = {
     "a rule of another kind": ({"rule": 7}, "the rule must be a str"),
     "a long rule": ({"rule": "f" * 1000}, "at most 200 characters"),
     "an unknown option": ({"rule": "fa:colour=red"}, "unknown option"),
+    "an update without end": ({"rule": "pc:steps=1000000000"}, "steps of the rule 'pc' must be at most 1,000"),
     "no rate": ({"lr": 0}, "lr must be above 0"),
     "nan": ({"lr": float("nan")}, "lr must be above 0"),
     "infinity": ({"lr": float("inf")}, "finite"),
@@ -270,6 +276,13 @@ def test_a_wrong_film_is_refused_with_a_sentence(session, params):
 def test_a_wrong_request_is_answered_with_a_sentence(session, request_):
     (answer,) = session.answers(request_)
     assert set(answer) == {"id", "error"} and answer["error"]
+
+
+def test_a_rule_of_the_session_may_have_larger_options_than_a_page_may_choose(digits):
+    session = Session.of_experiment(DIGITS, digits, ["bp", "stale:every=5000"])
+    assert session.film({"rule": "stale:every=5000"})["film"]
+    with pytest.raises(ValueError, match="at most 1,000"):
+        session.film({"rule": "stale:every=5001"})
 
 
 def test_a_model_without_widths_refuses_them(digits):
@@ -404,13 +417,49 @@ def test_objects_with_a_data_set_train_on_it():
     session = Session.of_objects(*parts, (xor.train.x[:2], xor.train.y[:2]), data=xor)
     *_, last, _ = session.run({"updates": 6, "seed": 5, "noise": 0.5, "lr": 0.25})
     parts[3].lr = 0.25
-    noisy = session.setup.training(parameters.read_run({"seed": 5, "noise": 0.5}, "fa", 1))[1]
+    noisy = session.setup.training(parameters.read_run({"seed": 5, "noise": 0.5}, ["fa"], 1))[1]
     assert (noisy.train.y != xor.train.y).sum() == 2
     for update in range(6):
         batch = Batches(noisy.train, 2, 5, 1 + update // 2).make(update % 2)
         parts[1].gradients(net, *batch, parts[2])
         parts[3].step(net, parts[1])
     assert_same_bits({name: matrices(last)[name] for name in net.parameters()}, dict(net.parameters()))
+
+
+def test_objects_that_are_not_finite_are_told_with_a_sentence():
+    net, rule, loss, optimizer = objects()
+    optimizer.lr = 1e300
+    (answer,) = Session.of_objects(net, rule, loss, optimizer, BATCH).answers(
+        {"id": 1, "command": "film", "params": {"updates": 30}}
+    )
+    assert "training diverged in update" in answer["error"]
+    net["below"].W = np.full((3, 4), np.nan, "f4")
+    (answer,) = Session.of_objects(net, rule, loss, optimizer, BATCH).answers({"id": 2, "command": "run"})
+    assert "the loss must be finite before the first update, got nan" in answer["error"]
+
+
+def test_an_angle_is_that_of_the_page_to_its_last_digit(session):
+    trainer = session.setup.training(parameters.read_run({"rule": "fa", "angle": 100 / 3}, ["bp"], 1))[0]
+    assert trainer.rule.angle == 100 / 3
+
+
+def test_your_own_rule_keeps_its_options_when_a_page_asks_for_an_angle():
+    parts = objects(mf.rules.FA(seed=2, normalise="init"))
+    setup = Session.of_objects(*parts, BATCH, rules=[Halved()]).setup
+    plain, angled = (
+        setup.training(parameters.read_run(params, setup.rules, 1))[0].rule for params in ({}, {"angle": 30})
+    )
+    assert plain.angle is None and angled.angle == 30
+    assert (angled.normalise, angled.seed) == (plain.normalise, plain.seed) == ("init", 2)
+    with pytest.raises(ValueError, match="'Halved' has no fixed B at an angle"):
+        setup.training(parameters.read_run({"rule": "Halved", "angle": 30}, setup.rules, 1))
+
+
+def test_two_rules_of_the_same_name_are_refused():
+    for given in ([mf.rules.FA(seed=5)], ["bp", mf.rules.BP()], ["bp", "bp"]):
+        with pytest.raises(ValueError, match="one or more different names"):
+            Session.of_objects(*objects(), BATCH, rules=given)
+    assert Session.of_objects(*objects(), BATCH, rules=["fa", "bp"]).setup.rules == ["fa", "bp"]
 
 
 def test_what_objects_cannot_change_is_refused_with_a_sentence():

@@ -111,7 +111,7 @@ def test_a_diverging_step_is_reported_and_the_previous_step_is_kept():
     for _ in range(6):
         stepper.onecmd("u")
     printed = " ".join(stepper.stdout.getvalue().split())
-    assert "training diverged in update" in printed and "smaller --lr" in printed
+    assert "training diverged in update" in printed and "smaller learning rate" in printed
     stepper.onecmd("j 2")
     assert "Forward through linear1" in stepper.stdout.getvalue().rsplit("fa ·", 1)[1]
 

@@ -1,20 +1,18 @@
 // The page: one chapter at a time, its address after "#", and what all chapters share.
 
-import type { JSX } from "preact";
+import type { ComponentChildren, JSX } from "preact";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { readAddress } from "./address";
 import { Fails } from "./chapters/fails";
-import { Hero } from "./chapters/hero";
+import { Hero, hasFilm } from "./chapters/hero";
 import { Playground } from "./chapters/playground";
 import { Step } from "./chapters/step";
 import { Twin } from "./chapters/twin";
 import { Why } from "./chapters/why";
 import type { Theme } from "./colours";
 import { type App as Shared, AppContext } from "./context";
-import { IconButton } from "./controls";
 import { hasRuns } from "./first_runs";
-import { ArrayTable, rangeOf } from "./heat";
-import { times } from "./numbers";
+import { TableDialog } from "./table";
 import type { Arr, Content, Source } from "./types";
 
 export interface ChapterProps {
@@ -28,11 +26,11 @@ interface Chapter {
   View: (props: ChapterProps) => JSX.Element;
   /** It shows the network of `content.facts` also in a page without an engine behind it; the others say themselves what they show. */
   ofPage?: boolean;
-  needs?: (content: Content, source: Source) => boolean;
+  needs?: (content: Content, source: Source, live: Source | string) => boolean;
 }
 
 export const ALL: Chapter[] = [
-  { title: "Learning through the wrong weights", short: "Two networks", View: Hero },
+  { title: "Learning through the wrong weights", short: "Two networks", View: Hero, needs: (content, _, live) => hasFilm(content, live) },
   { title: "Every weight needs a twin", short: "The twin", View: Twin, ofPage: true },
   { title: "One step, number by number", short: "One step", View: Step, ofPage: true },
   { title: "Why it works", short: "Why", View: Why, ofPage: true, needs: (content, source) => hasRuns(content) || source.kind !== "baked" },
@@ -85,10 +83,43 @@ function useTheme(first?: Theme): [Theme, string | undefined, () => void] {
   return [theme, wished, () => setWished(theme === "dark" ? "light" : "dark")];
 }
 
+interface LinkProps { chapter: number; current?: boolean; go: Shared["go"]; children: ComponentChildren }
+
+function ChapterLink({ chapter, current, go, children }: LinkProps): JSX.Element {
+  const follow = (event: MouseEvent) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // opens another window
+    event.preventDefault();
+    go(`chapter-${chapter}`);
+  };
+  return <a href={`#chapter-${chapter}`} aria-current={current ? "page" : undefined} onClick={follow}>{children}</a>;
+}
+
+interface HeadProps { shown: number[]; chapter: number; go: Shared["go"]; onTheme: () => void }
+
+function Head({ shown, chapter, go, onTheme }: HeadProps): JSX.Element {
+  return (
+    <header>
+      <div class="wide head">
+        <p class="brand">minifa explorer</p>
+        {shown.length > 1 && (
+          <nav aria-label="Chapters">
+            {shown.map((k) => (
+              <ChapterLink chapter={k} current={k === chapter} go={go} key={k}>{ALL[k].short}</ChapterLink>
+            ))}
+          </nav>
+        )}
+        <button class="theme" onClick={onTheme} aria-label="Switch between light and dark mode" title="Light or dark mode">
+          <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true"><circle cx="10" cy="10" r="7.5" fill="none" stroke="currentColor" stroke-width="1.6" /><path d="M10 2.5a7.5 7.5 0 0 1 0 15z" fill="currentColor" /></svg>
+        </button>
+      </div>
+    </header>
+  );
+}
+
 const QUIET_MS = 500; // so that playing does not read out every moment
 
 export function Page({ content, source, live, only, inside, theme: first }: PageProps): JSX.Element {
-  const possible = ALL.map((_, k) => k).filter((k) => ALL[k].needs?.(content, source) ?? true);
+  const possible = ALL.map((_, k) => k).filter((k) => ALL[k].needs?.(content, source, live) ?? true);
   const named = possible.filter((k) => only?.includes(k));
   const shown = named.length ? named : possible;
   const [address, go] = useAddress(inside !== undefined, `chapter-${shown[0]}`);
@@ -96,7 +127,6 @@ export function Page({ content, source, live, only, inside, theme: first }: Page
   const [said, setSaid] = useState("");
   const [table, setTable] = useState<{ array: Arr; name: string; symbol: string } | null>(null);
   const timer = useRef(0);
-  const dialog = useRef<HTMLDialogElement>(null);
   const heading = useRef<HTMLHeadingElement>(null);
   const { chapter: wanted, parts } = readAddress(address);
   const chapter = shown.includes(wanted) ? wanted : shown[0];
@@ -111,9 +141,6 @@ export function Page({ content, source, live, only, inside, theme: first }: Page
     [content, source, live, theme, say, go, address, inside]);
 
   useEffect(() => {
-    if (table) dialog.current?.showModal();
-  }, [table]);
-  useEffect(() => {
     if (before.current !== chapter && !inside) {
       heading.current?.focus({ preventScroll: true });
       scrollTo({ top: 0 });
@@ -127,48 +154,17 @@ export function Page({ content, source, live, only, inside, theme: first }: Page
   return (
     <AppContext.Provider value={shared}>
       <div class="mf" data-theme={wished}>
-        <header>
-          <div class="wide head">
-            <p class="brand">minifa explorer</p>
-            {shown.length > 1 && (
-              <nav aria-label="Chapters">
-                {shown.map((k) => (
-                  <a href={`#chapter-${k}`} key={k} aria-current={k === chapter ? "page" : undefined} onClick={(event) => {
-                    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-                    event.preventDefault();
-                    go(`chapter-${k}`);
-                  }}>
-                    {ALL[k].short}
-                  </a>
-                ))}
-              </nav>
-            )}
-            <button class="theme" onClick={switchTheme} aria-label="Switch between light and dark mode" title="Light or dark mode">
-              <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true"><circle cx="10" cy="10" r="7.5" fill="none" stroke="currentColor" stroke-width="1.6" /><path d="M10 2.5a7.5 7.5 0 0 1 0 15z" fill="currentColor" /></svg>
-            </button>
-          </div>
-        </header>
+        <Head shown={shown} chapter={chapter} go={go} onTheme={switchTheme} />
         <main class="wide" id={`chapter-${chapter}-main`}>
           <h1 ref={heading} tabIndex={-1}>{title}</h1>
           <View parts={parts} key={chapter} />
           {next !== undefined && (
-            <p class="onward"><a href={`#chapter-${next}`} onClick={(event) => { event.preventDefault(); go(`chapter-${next}`); }}>Next: {ALL[next].title}</a></p>
+            <p class="onward"><ChapterLink chapter={next} go={go}>Next: {ALL[next].title}</ChapterLink></p>
           )}
         </main>
         <footer class="wide"><p class="facts">{[...(ofPage || source.kind !== "baked" ? content.facts : []), `minifa ${content.version}`].join(" · ")}</p></footer>
         <p class="hush" role="status">{said}</p>
-        <dialog ref={dialog} aria-label={table ? `${table.name} as a table` : "Table"} onClose={() => setTable(null)}>
-          {table && (
-            <>
-              <div class="bar">
-                <h2>{table.name} <span class="soft">{times(table.array.shape)}</span></h2>
-                <IconButton icon="close" label="Close" onClick={() => dialog.current?.close()} />
-              </div>
-              <p class="soft">from {rangeOf(table.array)}</p>
-              <ArrayTable array={table.array} />
-            </>
-          )}
-        </dialog>
+        <TableDialog shown={table} place={chapter} onClose={() => setTable(null)} />
       </div>
     </AppContext.Provider>
   );

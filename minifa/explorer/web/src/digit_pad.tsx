@@ -64,7 +64,7 @@ function classify(net: Net, x: Floats): number[] {
 }
 
 export function DigitPad({ snapshot, data }: { snapshot: Snapshot; data: LiveData }): JSX.Element | null {
-  const { say } = useContext(AppContext);
+  const { say, theme } = useContext(AppContext);
   const [low, high] = useMemo(() => [data.train.x.reduce((a, b) => Math.min(a, b)), data.train.x.reduce((a, b) => Math.max(a, b))], [data]);
   const example = (k: number) => data.test.x.slice(k * PIXELS ** 2, (k + 1) * PIXELS ** 2).map((x) => Math.round((MOST * (x - low)) / (high - low)));
   const [image, setImage] = useState<Floats>(() => example(0));
@@ -92,7 +92,7 @@ export function DigitPad({ snapshot, data }: { snapshot: Snapshot; data: LiveDat
       for (const [x, y] of stroke) pen.lineTo(x, y);
       pen.stroke();
     }
-  }, [strokes]);
+  }, [strokes, theme]);
 
   const chances = net && classify(net, image.map((value) => low + ((high - low) * value) / MOST));
   const answer = chances ? largest(Float32Array.from(chances), 0, chances.length) : null;
@@ -118,7 +118,7 @@ export function DigitPad({ snapshot, data }: { snapshot: Snapshot; data: LiveDat
           <canvas
             class="pad" ref={canvas} width={PAD} height={PAD} role="img" aria-label="A pad to draw on with a pointer; the pixels beside it can be set with the keyboard"
             onPointerDown={(event) => { event.currentTarget.setPointerCapture(event.pointerId); draw([...strokes, [pointAt(event)]]); }}
-            onPointerMove={(event) => event.buttons && strokes.length && draw([...strokes.slice(0, -1), [...strokes.at(-1)!, pointAt(event)]])}
+            onPointerMove={(event) => event.currentTarget.hasPointerCapture(event.pointerId) && strokes.length && draw([...strokes.slice(0, -1), [...strokes.at(-1)!, pointAt(event)]])}
           />
         </figure>
         <figure class="paint">

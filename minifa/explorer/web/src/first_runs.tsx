@@ -3,6 +3,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useContext, useEffect, useState } from "preact/hooks";
 import { AppContext } from "./context";
+import { messageOf } from "./numbers";
 import type { Content, RunParams, Snapshot, Source } from "./types";
 
 /** The values of a session that hold where a page asks for nothing else (minifa/explorer/session.py). */
@@ -27,7 +28,7 @@ async function makeRuns(content: Content, source: Source, tell: (text: string) =
         tell(`Training under ${name}: ${snapshot.update} updates.`);
       }
     } catch (error) {
-      problem = error instanceof Error ? error.message : String(error);
+      problem = messageOf(error);
     }
     if (signal.aborted) return problem;
     if (run.length > 1) content.runs[name] = run;

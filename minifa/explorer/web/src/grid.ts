@@ -32,14 +32,17 @@ export function gridOf(shape: readonly number[], options: GridOptions = {}): Gri
   return shape.length === 4 ? tiledGrid(shape, options) : plainGrid(shape, options);
 }
 
-function labelOf(shape: readonly number[], index: number): string {
-  const parts: number[] = [];
+/** The indices of a value in an array of this shape. */
+export function placeIn(shape: readonly number[], index: number): number[] {
+  const at: number[] = [];
   for (let k = shape.length - 1; k >= 0; k--) {
-    parts.unshift(index % shape[k]);
+    at.unshift(index % shape[k]);
     index = Math.floor(index / shape[k]);
   }
-  return `[${parts.join(", ")}]`;
+  return at;
 }
+
+export const labelOf = (shape: readonly number[], index: number) => `[${placeIn(shape, index).join(", ")}]`;
 
 function plainGrid(shape: readonly number[], { transposed = false, example = null }: GridOptions): Grid {
   const across = shape.length ? shape[shape.length - 1] : 1;

@@ -6,6 +6,7 @@ import { AppContext } from "./context";
 import { type Theme, grey, shade } from "./colours";
 import { type Grid, gridOf } from "./grid";
 import { clamp, exact, short, times } from "./numbers";
+import { ARROWS, isAlone } from "./pointer";
 import { type Role, SymbolText, isKernel, roleOf } from "./symbols";
 import type { Arr } from "./types";
 
@@ -114,8 +115,6 @@ export interface HeatProps {
   onPaint?: (cell: { row: number; column: number; index: number; start: boolean }) => void;
 }
 
-const ARROWS: Record<string, [number, number]> = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-
 /** A figure: caption (name, shape; opens the table), the picture, marks. One tab stop; the arrow keys move through cells. */
 export function Heat(props: HeatProps): JSX.Element {
   const { array, symbol, name = symbol, example = null, across, image = false, caption = true, marks = [], onPoint, onPaint } = props;
@@ -169,7 +168,7 @@ export function Heat(props: HeatProps): JSX.Element {
   const keys = (event: KeyboardEvent) => {
     if (event.key === "Escape" && pointed) leave();
     else if ((event.key === "Enter" || event.key === " ") && onPaint && pointed) change(pointed.row, pointed.column, true);
-    else if (event.key in ARROWS && !event.altKey && !event.ctrlKey && !event.metaKey) {
+    else if (event.key in ARROWS && isAlone(event)) {
       const [down, across] = ARROWS[event.key];
       const at = pointed ?? { row: -down, column: -across };
       if (!point(at.row + down, at.column + across, true)) point(at.row + 2 * down, at.column + 2 * across, true); // over a gap
@@ -192,10 +191,11 @@ export function Heat(props: HeatProps): JSX.Element {
         if (onPaint) change(r, c, true);
       }}
       onPointerUp={() => (pressed.current = false)}
+      onPointerCancel={leave}
       onPointerLeave={(event) => event.pointerType === "mouse" && leave()}
     >
       <canvas ref={canvas} role="img" aria-label={summary} />
-      {[...marks, ...(pointed ? [pointed as Mark] : [])].map(({ row, column, rows = 1, columns = 1 }) => (
+      {[...marks, ...(pointed && pointed.row < grid.rows && pointed.column < grid.columns ? [pointed as Mark] : [])].map(({ row, column, rows = 1, columns = 1 }) => (
         <div
           class={rows * columns > 1 ? "mark band" : "mark"}
           style={{ left: `${column * cell.w}px`, top: `${row * cell.h}px`, width: `${columns * cell.w - 1}px`, height: `${rows * cell.h - 1}px` }}
@@ -228,46 +228,4 @@ export function rangeOf(array: Arr): string {
     high = Math.max(high, array.values[i]);
   }
   return array.values.length ? `${short(low, array.largest)} to ${short(high, array.largest)}` : "nothing to nothing";
-}
-
-const MOST_TABLE = 20_000; // cells of a table; more would stop the browser
-
-/** The array as a real table, one table for each leading index of more than two dimensions. */
-export function ArrayTable({ array }: { array: Arr }): JSX.Element {
-  const { shape, values } = array;
-  const columns = shape.length ? shape[shape.length - 1] : 1;
-  const rows = shape.length > 1 ? shape[shape.length - 2] : 1;
-  const each = Math.max(1, rows * columns);
-  const [first, setFirst] = useState(0);
-  const tables = Math.ceil(values.length / each);
-  const shown = Math.min(rows, Math.floor(MOST_TABLE / Math.max(1, columns)));
-  const grid = gridOf(shape);
-  const prefix = (table: number) => grid.label(table * each).slice(1, -1).split(", ").slice(0, -2).join(", ");
-  return (
-    <div>
-      {tables > 1 && (
-        <label>
-          Index {" "}
-          <input type="number" min={0} max={tables - 1} value={first} onInput={(event) => setFirst(clamp(Math.round(Number(event.currentTarget.value)) || 0, 0, tables - 1))} />
-          {" "} of {tables}: [{prefix(first)}, :, :]
-        </label>
-      )}
-      <div class="scroll" tabIndex={0} role="group" aria-label="Table of values">
-        <table>
-          <thead>
-            <tr><td />{Array.from({ length: columns }, (_, c) => <th scope="col">{c}</th>)}</tr>
-          </thead>
-          <tbody>
-            {Array.from({ length: shown }, (_, r) => (
-              <tr>
-                <th scope="row">{r}</th>
-                {Array.from({ length: columns }, (_, c) => <td>{exact(values[first * each + r * columns + c], array.single)}</td>)}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      {shown < rows && <p class="note">{`The first ${shown} of ${rows} rows.`}</p>}
-    </div>
-  );
 }

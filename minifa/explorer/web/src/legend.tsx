@@ -6,13 +6,12 @@ import { gradient } from "./colours";
 import { AppContext } from "./context";
 import { short } from "./numbers";
 
-export interface LegendProps {
-  /** "W, B and W − B". */
-  text: string;
-  limit: number;
-}
-
-export function Legend({ text, limit }: LegendProps): JSX.Element {
+/** entries: what has these colours ("W, B and W − B"), and its largest magnitude. */
+export function Legend({ entries }: { entries: [text: string, limit: number][] }): JSX.Element {
   const { theme } = useContext(AppContext);
-  return <p class="scale"><span>{text}: −{short(limit)}</span> <i style={`background:${gradient(theme)}`} /> <span>{short(limit)}</span></p>;
+  return (
+    <div class="scale" role="group" aria-label="Colours">
+      {entries.map(([text, limit]) => <span key={text}>{text}: −{short(limit)} <i style={`background:${gradient(theme)}`} /> {short(limit)}</span>)}
+    </div>
+  );
 }

@@ -4,6 +4,7 @@
 import { makeArr } from "./content";
 import { type Examples, type Floats, Net, RULES, type Start, norm } from "./live";
 import type { Arr, Content, Film, LayerSnapshot, Matrix, RunParams, Snapshot, Source } from "./types";
+import { gaussian, uniform } from "./vectors";
 
 interface StartLayer { name: string; sd: number; W: number; M: number | null; N: number | null; F: number | null }
 interface StartNet { seed: number; depth: number; width: number; layers: StartLayer[] }
@@ -88,7 +89,7 @@ export class LiveData {
       M: all("M"),
       N: all("N"),
       F: all("F"),
-      redrawn: redrawn ?? ((step, layer) => gaussian(net, step, layer, shapes[layer])),
+      redrawn: redrawn ?? ((step, layer) => drawn(net, step, layer, shapes[layer])),
     };
   }
 
@@ -121,16 +122,9 @@ export class LiveData {
 }
 
 /** Numbers from a normal distribution for brsf, which draws its magnitudes for every update: the page's own draws. */
-function gaussian(net: StartNet, step: number, layer: number, [rows, cols]: readonly number[]): Floats {
-  let state = (net.seed + 1) * 0x9e3779b1 + step * 0x85ebca6b + layer * 0xc2b2ae35;
-  const uniform = () => { // mulberry32
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-  const normal = () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()); // Box and Muller
-  return Float32Array.from({ length: rows * cols }, () => net.layers[layer].sd * normal());
+function drawn(net: StartNet, step: number, layer: number, [rows, cols]: readonly number[]): Floats {
+  const seed = (net.seed + 1) * 0x9e3779b1 + step * 0x85ebca6b + layer * 0xc2b2ae35;
+  return Float32Array.from(gaussian(rows * cols, net.layers[layer].sd, uniform(seed)));
 }
 
 /** Repeats the runs that the engine wrote into the page and compares all weights and biases. */
@@ -259,6 +253,12 @@ class Live implements LiveSource {
       yield snapshot;
     }
   }
+}
+
+/** The engine in the page for chapters 0 and 5, whose sentences and scripts are about the digits, or why there is none. */
+export function digitsOf(content: Content): LiveSource | string {
+  const { data } = (content.live ?? { data: "digits" }) as LiveStart;
+  return data === "digits" ? liveOf(content) : `The engine in the page trains on the digits, and this page is about ${data}.`;
 }
 
 /** The engine in the page, or the reason why this page has none. */

@@ -5,9 +5,10 @@ import { render } from "preact";
 import { Page } from "./app";
 import { bakedSource } from "./baked";
 import { decodeContent } from "./content";
-import { liveOf } from "./live_source";
+import { digitsOf, liveOf } from "./live_source";
 import { Engine, serveSource } from "./serve";
-import css from "./style.css";
+import { messageOf } from "./numbers";
+import css from "./styles";
 import type { Content, Source } from "./types";
 
 function addStyle(to: Node): void {
@@ -40,7 +41,7 @@ async function start(): Promise<void> {
   if (engine) render(<Notice text="Waiting for the engine." />, place);
   const content = decodeContent(engine ? await engine.describe() : written);
   document.title = `${content.facts[0].split(",")[0]} · minifa explorer`;
-  mount(place, content, engine ? serveSource(engine, content) : bakedSource(content), liveOf(content), onlyChapters());
+  mount(place, content, engine ? serveSource(engine, content) : bakedSource(content), digitsOf(content), onlyChapters());
 }
 
 // For the tests, which compare the engine in the page and the sums of chapter 2 with minifa and let the page talk to
@@ -54,7 +55,7 @@ export { paramsOf, readSettings, writeSettings } from "./settings";
 export { decodeContent, Engine, liveOf, serveSource };
 
 start().catch((error: unknown) => {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   render(<Notice text={message} />, document.getElementById("page")!);
 });
 

@@ -1,4 +1,4 @@
-// Numbers as text.
+// Numbers and errors as text.
 
 export const clamp = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value));
 export const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
@@ -39,3 +39,6 @@ export function beside(angle: number | null, band?: readonly [number, number] | 
   if (angle < band[0]) return `below ${range}`;
   return angle > band[1] ? `above ${range}` : `within ${range}`;
 }
+
+/** What an error says to the reader. */
+export const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));

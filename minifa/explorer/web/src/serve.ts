@@ -131,8 +131,8 @@ export function serveSource(engine: Asking, content: Content, kind: SourceKind =
       throw new Error(engine.gone);
     },
     async *run(params: RunParams, signal?: AbortSignal): AsyncGenerator<Snapshot> {
-      // A network without widths to choose is trained as it is.
-      const asked = { ...params, hidden: can.hidden === true ? params.hidden : null };
+      // A network whose widths cannot be chosen, or were not, is trained as it is.
+      const asked = { ...params, hidden: can.hidden === true && params.hidden.length ? params.hidden : null };
       const isOwn = JSON.stringify(params) === JSON.stringify(ownRun(params.rule, content));
       const before = turn;
       let finish!: () => void;

@@ -3,22 +3,21 @@
 
 import type { JSX } from "preact";
 import { useContext, useEffect, useState } from "preact/hooks";
-import { Chart, type Series } from "./chart";
-import { type LineStyle, plainStyle, ruleStyle } from "./colours";
+import { Chart } from "./chart";
+import { ruleStyle } from "./colours";
 import { AppContext } from "./context";
 import { Choice, Slider } from "./controls";
-import { Heat } from "./heat";
-import { beside, degrees, isNumber, percent } from "./numbers";
+import { beside, percent } from "./numbers";
+import { WeightPair, accuracyIn, angleCurves, curveOf, lossIn } from "./run_parts";
 import type { Served } from "./serve";
+import { rounded } from "./settings";
 import type { RunParams, Snapshot, Source } from "./types";
 import { type Run, useRun } from "./use_run";
 
 const LENGTHS = ["100", "1000", "5000"] as const;
 const SEEDS = ["0", "1", "2", "3", "4"] as const;
 const RATES = { least: -4, most: 0 }; // exponents of 10
-const SIDE = 190; // px of a matrix
 
-const rounded = (value: number) => Number(value.toPrecision(2));
 const updates = (count: number) => `${count} ${count === 1 ? "update" : "updates"}`;
 
 /** What the run shows, in sentences; what went wrong comes first. */
@@ -33,15 +32,6 @@ function summary({ snapshots, state, message }: Run, rule: string, length: numbe
   return `After ${updates(last.update)} under ${rule}, ${score}; before training it was ${before}.`;
 }
 
-const curves = (snapshots: readonly Snapshot[], value: (one: Snapshot) => number | null, name: string, style: LineStyle): Series[] => [
-  { name, chosen: true, style, points: snapshots.map((one) => [one.update, value(one)] as const) },
-];
-
-function angleCurves(snapshots: readonly Snapshot[], which: "weight_angle" | "true_angle"): Series[] {
-  const names = Object.keys(snapshots[0]?.layers ?? {}).filter((name) => snapshots.some((one) => isNumber(one.layers[name][which])));
-  return names.map((name, k) => ({ name, style: plainStyle(k), points: snapshots.map((one) => [one.update, one.layers[name][which]] as const) }));
-}
-
 export function Training({ engine }: { engine: Source }): JSX.Element {
   const { content, say } = useContext(AppContext);
   const { can, defaults } = content as Served;
@@ -54,7 +44,8 @@ export function Training({ engine }: { engine: Source }): JSX.Element {
   const [wanted, setWanted] = useState<RunParams | null>(null);
   const params = { rule, lr: rate, noise, seed: Number(seed), updates: Number(length), hidden: [], angle: null, feedback: {} };
   const possible = engine.can(params);
-  const run = useRun(engine, wanted);
+  const [attempt, setAttempt] = useState(0);
+  const run = useRun(engine, wanted, attempt);
   const title = content.rules.find(({ name }) => name === wanted?.rule)?.title ?? "";
   const words = wanted ? summary(run, `${wanted.rule} (${title})`, wanted.updates) : possible === true ? "Choose a rule and a learning rate, then press Train." : possible;
   useEffect(() => {
@@ -69,7 +60,7 @@ export function Training({ engine }: { engine: Source }): JSX.Element {
         {can.noise === true && <Slider label="Wrong training labels" value={noise} min={0} max={1} step={0.05} text={percent(noise)} onInput={(to) => setNoise(rounded(to))} />}
         {can.seed === true && <Choice label="Seed" labelled options={SEEDS.includes(seed as "0") ? SEEDS : [seed, ...SEEDS]} chosen={seed} onChoose={setSeed} />}
         <div class="row">
-          <button class="button main" disabled={possible !== true} onClick={() => setWanted({ ...params })}>Train</button>
+          <button class="button main" disabled={possible !== true} onClick={() => { setWanted(params); setAttempt(attempt + 1); }}>Train</button>
           <button class="button" disabled={run.state !== "running" || !wanted} onClick={() => setWanted(null)}>Stop</button>
         </div>
       </section>
@@ -87,13 +78,13 @@ function Results({ run: { snapshots }, wanted }: { run: Run; wanted: RunParams }
   const shown = snapshots.find(({ update }) => update === at) ?? snapshots.at(-1)!;
   const [weights, errors] = [angleCurves(snapshots, "weight_angle"), angleCurves(snapshots, "true_angle")];
   const chance = content.chance[wanted.rule] ?? {};
-  const style = ruleStyle(wanted.rule, content.rules);
+  const curve = (pick: (one: Snapshot) => unknown) => curveOf(wanted.rule, snapshots, pick, ruleStyle(wanted.rule, content.rules), true);
   const common = { xLabel: "updates", xLog: true, xTo: wanted.updates, height: 210, cursor: shown.update, onCursor: setAt };
   return (
     <>
       <div class="charts">
-        {snapshots[0].accuracy !== null && <Chart title="Examples that are right" series={curves(snapshots, ({ accuracy }) => accuracy === null ? null : 100 * accuracy, wanted.rule, style)} unit=" %" to={100} {...common} />}
-        <Chart title="Loss" series={curves(snapshots, ({ loss }) => (isNumber(loss) ? loss : null), wanted.rule, style)} {...common} />
+        {snapshots[0].accuracy !== null && <Chart title="Examples that are right" series={[curve(accuracyIn)]} unit=" %" to={100} {...common} />}
+        <Chart title="Loss" series={[curve(lossIn)]} {...common} />
         {weights.length > 0 && <Chart title="Angle between W and B" series={weights} unit="°" to={100} band={chance[weights[0].name]?.weight_angle} {...common} />}
         {errors.length > 0 && <Chart title="Angle between the errors and backpropagation's" series={errors} unit="°" to={100} band={chance[errors[0].name]?.true_angle} {...common} />}
       </div>
@@ -101,20 +92,10 @@ function Results({ run: { snapshots }, wanted }: { run: Run; wanted: RunParams }
         <h2>W and B after {updates(shown.update)}</h2>
         <p class="note">The two share a scale of colours. Choose another update in a chart; without a choice, the last one is shown.</p>
         <div class="pairs">
-          {Object.entries(shown.layers).map(([name, { W, weight_angle }]) => {
-            const B = shown.feedback[name]?.array;
-            const limit = Math.max(W.array.largest, B?.largest ?? 0);
+          {Object.entries(shown.layers).map(([name, { weight_angle }]) => {
             const band = chance[name]?.weight_angle;
-            return (
-              <div class="pair" key={name}>
-                <h3>{name}{B ? `: ${degrees(weight_angle)}` : ""}</h3>
-                {B && band && <p class="note">{beside(weight_angle, band)}</p>}
-                <div class="row">
-                  <Heat array={W.array} symbol="W" name={`${name}.W`} role="weight" limit={limit} width={SIDE} height={SIDE} />
-                  {B && <Heat array={B} symbol="B" name={`${name}.B`} role="feedback" limit={limit} width={SIDE} height={SIDE} />}
-                </div>
-              </div>
-            );
+            const B = shown.feedback[name]?.array;
+            return <WeightPair key={name} name={name} layer={shown.layers[name]} B={B} note={B && band && <p class="note">{beside(weight_angle, band)}</p>} />;
           })}
         </div>
       </section>

@@ -92,6 +92,7 @@ export interface FilmParams { rule: string; updates?: number }
 export interface RunParams {
   rule: string;
   lr: number;
+  /** The widths of the hidden layers; none: the network as it is, for an engine behind the page. */
   hidden: number[];
   seed: number;
   updates: number;

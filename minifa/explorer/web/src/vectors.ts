@@ -8,6 +8,7 @@ export function dot(a: Numbers, b: Numbers): number {
   return sum;
 }
 
+export const mean = (a: readonly number[]) => a.reduce((sum, one) => sum + one, 0) / a.length;
 export const norm = (a: Numbers) => Math.sqrt(dot(a, a));
 
 /** Degrees between two vectors; null if one of them is zero or not finite. */

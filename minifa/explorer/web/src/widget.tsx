@@ -5,7 +5,8 @@ import { render as draw } from "preact";
 import { Page } from "./app";
 import { decodeContent } from "./content";
 import { type Asking, type Message, asSentence, serveSource } from "./serve";
-import css from "./style.css";
+import { messageOf } from "./numbers";
+import css from "./styles";
 
 /** What is used of anywidget's model. */
 interface Model {
@@ -104,7 +105,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
     }
   };
   open().catch((error: unknown) => {
-    place.textContent = error instanceof Error ? error.message : String(error);
+    place.textContent = messageOf(error);
   });
   return () => {
     draw(null, place);

@@ -7,6 +7,7 @@ import { plainStyle } from "../colours";
 import { AppContext } from "../context";
 import { Slider } from "../controls";
 import { clamp, minus } from "../numbers";
+import { fractionAt, isAlone, useDrag } from "../pointer";
 import { RADIANS, START, bowl, direction, gradientAt, halfAxes, shareOfBest, stepFrom, walk } from "./descent";
 import type { Point } from "./scalar";
 
@@ -72,10 +73,11 @@ export function Bowl(): JSX.Element {
     setRunning(true);
   };
   const curve = (share: (angle: number) => number) => Array.from({ length: 37 }, (_, k) => [5 * k, share(5 * k)] as const);
+  const side = degrees < 0 ? -1 : 1;
   const shares = useMemo(() => [
     { name: "small step: cos", points: curve((angle) => Math.cos(angle * RADIANS)), style: plainStyle(1) },
-    { name: "this step", points: curve((angle) => shareOfBest(angle, rate)), style: plainStyle(0), chosen: true },
-  ], [rate]);
+    { name: "this step", points: curve((angle) => shareOfBest(side * angle, rate)), style: plainStyle(0), chosen: true },
+  ], [rate, side]);
   return (
     <div class="card why-part">
       <div class="why-picture" ref={place}>
@@ -89,7 +91,7 @@ export function Bowl(): JSX.Element {
           <button class="button" onClick={run}>Take {STEPS} steps</button>
         </div>
         <p class="note fixed">{after(path, degrees)}</p>
-        <Chart title="Decrease of the loss, as a fraction of the best" series={shares} xLabel="angle in degrees" from={-1} to={1} guide={{ at: 0, label: "no change" }} cursor={Math.abs(degrees)} onCursor={turn} height={150} />
+        <Chart title="Decrease of the loss, as a fraction of the best" series={shares} xLabel="angle in degrees" from={-1} to={1} guide={{ at: 0, label: "no change" }} cursor={Math.abs(degrees)} onCursor={(angle) => turn(side * angle)} height={150} />
       </div>
     </div>
   );
@@ -108,20 +110,14 @@ function Picture({ width, degrees, path, onTurn, onRelease }: { width: number; d
     const [du, dv] = direction(START, angle);
     return [START[0] + length * du, START[1] + length * dv];
   };
-  const isHeld = useRef(false);
   const angleAt = (event: PointerEvent): number => {
-    const box = (event.currentTarget as Element).getBoundingClientRect();
-    const u = ((event.clientX - box.left) / box.width) * 2 * WIDE - WIDE - START[0];
-    const v = HIGH - ((event.clientY - box.top) / box.height) * 2 * HIGH - START[1];
+    const [across, down] = fractionAt(event);
+    const [u, v] = [(2 * across - 1) * WIDE - START[0], (1 - 2 * down) * HIGH - START[1]];
     const [gu, gv] = gradientAt(START);
     return (Math.atan2(v, u) - Math.atan2(-gv, -gu)) / RADIANS;
   };
-  const release = () => {
-    if (isHeld.current) onRelease();
-    isHeld.current = false;
-  };
   const keys = (event: KeyboardEvent) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!isAlone(event)) return;
     if (event.key in KEYS) onTurn(degrees + KEYS[event.key]);
     else if (event.key === "Home") onTurn(0);
     else if (event.key === "End") onTurn(180);
@@ -133,9 +129,7 @@ function Picture({ width, degrees, path, onTurn, onRelease }: { width: number; d
   const far: Point = [2 * START[0] - tip(0, 9)[0], 2 * START[1] - tip(0, 9)[1]];
   const uphill = [left, [left[0] + far[0] - START[0], left[1] + far[1] - START[1]], [right[0] + far[0] - START[0], right[1] + far[1] - START[1]], right] as Point[];
   return (
-    <svg class="bowl" width={width} height={height} viewBox={`0 0 ${width} ${height}`}
-      onPointerDown={(event) => { isHeld.current = true; event.currentTarget.setPointerCapture(event.pointerId); onTurn(angleAt(event)); }}
-      onPointerMove={(event) => isHeld.current && onTurn(angleAt(event))} onPointerUp={release} onPointerCancel={() => (isHeld.current = false)}>
+    <svg class="bowl" width={width} height={height} viewBox={`0 0 ${width} ${height}`} {...useDrag((event) => onTurn(angleAt(event)), onRelease)}>
       <path class="uphill" d={`M${uphill.map(spot).join("L")}Z`} />
       {LEVELS.map((loss) => {
         const [a, b] = halfAxes(loss);

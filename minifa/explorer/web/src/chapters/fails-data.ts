@@ -1,7 +1,9 @@
 // The grid of finished runs of chapter 4 (see minifa/explorer/grid.py), what is chosen in it, and its sentences. All
 // numbers of a sentence are computed from the runs.
 
+import { degrees, isNumber } from "../numbers";
 import type { Band } from "../types";
+import { mean } from "../vectors";
 
 export type Quantity = "accuracy" | "true_angle" | "weight_angle";
 type Lists = (number | null)[][];
@@ -42,10 +44,7 @@ const FAR_APART = 0.1; // from the lowest to the highest seed
 const HAS_LEARNED = 0.1; // above the accuracy before training
 const STILL_RISING = 0.05; // gain of accuracy in the last third of the epochs
 
-const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
-const isKnown = (value: number | null | undefined): value is number => typeof value === "number";
 export const score = (value: number) => `${(100 * value).toFixed(0)} %`;
-const degrees = (value: number) => `${value.toFixed(1)}°`;
 const and = (words: string[]) =>
   words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
 
@@ -73,13 +72,13 @@ export function finalScore(cell: Cell): Summary {
 export function meanCurve(lists: Lists | null): (number | null)[] {
   const length = Math.max(0, ...(lists ?? []).map((run) => run.length));
   return Array.from({ length }, (_, epoch) => {
-    const known = lists!.map((run) => run[epoch]).filter(isKnown);
+    const known = lists!.map((run) => run[epoch]).filter(isNumber);
     return known.length ? mean(known) : null;
   });
 }
 
 function ends(lists: Lists | null): [start: number, end: number] | null {
-  const known = meanCurve(lists).filter(isKnown);
+  const known = meanCurve(lists).filter(isNumber);
   return known.length ? [known[0], known[known.length - 1]] : null;
 }
 

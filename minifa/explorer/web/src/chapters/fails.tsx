@@ -9,8 +9,9 @@ import { Chart, type Series } from "../chart";
 import { type LineStyle, plainStyle, ruleStyle } from "../colours";
 import { AppContext } from "../context";
 import { Choice } from "../controls";
-import { clamp } from "../numbers";
+import { clamp, degrees, isNumber } from "../numbers";
 import type { Band } from "../types";
+import { mean as meanOf } from "../vectors";
 import {
   type Cell, type Choice as Chosen, type Family, type Quantity, type RunGrid, besideControl, caption, cellOf, chosenCells,
   controlOf, familyOf, finalScore, meanCurve, networkName, score,
@@ -195,10 +196,9 @@ function Curves({ grid, chosen }: { grid: RunGrid; chosen: Chosen }): JSX.Elemen
 
 const angle = (values: (number | null)[][] | null) => {
   const last = meanCurve(values).at(-1);
-  return typeof last === "number" ? `${last.toFixed(1)}°` : "–";
+  return isNumber(last) ? degrees(last) : "–";
 };
-const range = (band: Band | null) => (band ? `${band[0].toFixed(1)}° to ${band[1].toFixed(1)}°` : "–");
-const meanOf = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+const range = (band: Band | null) => (band ? band.map(degrees).join(" to ") : "–");
 
 function Table({ grid }: { grid: RunGrid }): JSX.Element {
   return (

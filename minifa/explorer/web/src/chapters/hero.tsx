@@ -4,7 +4,7 @@
 import type { JSX } from "preact";
 import { useContext, useEffect, useState } from "preact/hooks";
 import type { ChapterProps } from "../app";
-import { Chart, useFrames, useWidth } from "../chart";
+import { Chart, isCalm, useFrames, useWidth } from "../chart";
 import { type LineStyle, ruleStyle } from "../colours";
 import { AppContext } from "../context";
 import { Player, Slider } from "../controls";
@@ -12,11 +12,11 @@ import { Gauge } from "../gauge";
 import { Heat } from "../heat";
 import type { LiveSource } from "../live_source";
 import { clamp, degrees, isNumber } from "../numbers";
+import { accuracyIn, chanceBand, curveOf, share, thousands } from "../run_parts";
 import { SymbolText } from "../symbols";
 import type { Arr, Band, Content, RunParams, Snapshot, Source } from "../types";
 import { type Run, useRun } from "../use_run";
 import { type RunGrid, controlOf, finalScore } from "./fails-data";
-import css from "./live.css";
 
 const [LR, WIDTH, EPOCHS] = [0.02, 16, 6]; // stable for both rules and for every angle, on each of the page's seeds
 // Accuracy of bp and fa (90 degrees) at the end: seed 0 0.94 and 0.95, seed 1 0.96 and 0.91, seed 2 0.95 and 0.93. Seed 2
@@ -25,15 +25,6 @@ const SEED = 2;
 const FILM_MS = 11_000; // of the whole run
 const LEAST_FRAMES = 30; // while the runs are not complete
 const SETTLED_MS = 500; // after the slider moved, before the film starts
-
-export const thousands = (value: number) => value.toLocaleString("en-US");
-export const share = (accuracy: number | null | undefined) => (isNumber(accuracy) ? `${Math.round(100 * accuracy)} %` : "–");
-
-/** The angles between two unrelated matrices of so many entries, mean and two standard deviations. */
-export function chanceBand(entries: number): Band {
-  const sd = 180 / Math.PI / Math.sqrt(entries);
-  return [90 - 2 * sd, 90 + 2 * sd];
-}
 
 interface Pair { W: Arr; B: Arr; angle: number | null; layer: string }
 
@@ -48,19 +39,19 @@ function pairOf(snapshot: Snapshot | undefined): Pair | null {
 const kindOf = (angle: number) =>
   angle === 0 ? "a copy of W" : angle < 90 ? "partly W" : angle === 90 ? "unrelated to W" : angle < 180 ? "partly opposite" : "the opposite of W";
 
-/** The sentence below the pictures: what moves now, with the numbers of this moment. */
-export function caption(bp: Snapshot, fa: Snapshot, angle: number, isLast: boolean): string {
+/** The sentence below the pictures: what moves now, with the numbers of this moment. `things`: "digits", "examples". */
+export function caption(bp: Snapshot, fa: Snapshot, angle: number, isLast: boolean, things: string): string {
   const pair = pairOf(fa)!;
   const [low, high] = chanceBand(pair.B.values.length);
-  const scores = `${share(bp.accuracy)} of the test digits are right on the left, ${share(fa.accuracy)} on the right`;
+  const scores = `${share(bp.accuracy)} of the test ${things} are right on the left, ${share(fa.accuracy)} on the right`;
   if (fa.update === 0)
     return angle === 0
       ? "Both networks start from the same weights. On the left, the error returns through W itself. On the right, it returns through B: a copy of W at the start that is never updated."
-      : `Both networks start from the same weights and see the same digits. On the left, the error returns through W itself. On the right, it returns through B, ${degrees(angle)} away from W and never changed.`;
+      : `Both networks start from the same weights and see the same ${things}. On the left, the error returns through W itself. On the right, it returns through B, ${degrees(angle)} away from W and never changed.`;
   const now = pair.angle ?? angle;
   const turned = Math.abs(angle - now);
   if (isLast) {
-    const end = `After ${thousands(fa.update)} updates, backpropagation has ${share(bp.accuracy)} of the test digits right, and the network with the wrong weights ${share(fa.accuracy)}.`;
+    const end = `After ${thousands(fa.update)} updates, backpropagation has ${share(bp.accuracy)} of the test ${things} right, and the network with the wrong weights ${share(fa.accuracy)}.`;
     return now < angle
       ? `${end} B is the same as at the start. W has turned towards it, from ${degrees(angle)} to ${degrees(now)}${now < 90 ? ". That is enough: below 90°, the error that returns points on average to the same side as the true one (see “Why it works”)" : ""}.`
       : `${end} B is the same as at the start, but W has left it: ${degrees(now)} lie between them now.`;
@@ -69,7 +60,7 @@ export function caption(bp: Snapshot, fa: Snapshot, angle: number, isLast: boole
   if (now > angle + 1) return `${start} B stays where W was at the start, and W moves away from it: ${degrees(now)}.`;
   if (now > high) return `${start} B still points away from W, ${degrees(now)}: the hidden units are told the opposite of what would help.`;
   if (now >= low && angle > low) return `${start} The needle stands at ${degrees(now)}, as between two unrelated matrices (${degrees(low)} to ${degrees(high)}).`;
-  return turned < 1 ? `${start} W has hardly turned yet.` : `${start} Learning turns W towards B, by ${degrees(turned)} so far. Nothing but the digits and the fixed B told it to.`;
+  return turned < 1 ? `${start} W has hardly turned yet.` : `${start} Learning turns W towards B, by ${degrees(turned)} so far. Nothing but the ${things} and the fixed B told it to.`;
 }
 
 interface PanelProps {
@@ -113,30 +104,23 @@ function Panel({ title, snapshot, note, text, limit, band, style, width }: Panel
   );
 }
 
-interface Engine { source: Source; shape: Omit<RunParams, "rule" | "angle"> }
+const SHAPE: Omit<RunParams, "rule" | "angle"> = { lr: LR, hidden: [WIDTH], seed: SEED, updates: 180 * EPOCHS, noise: 0, feedback: {} };
 
-/** The engine that trains here, or the reason why the page shows its stored runs. */
-function engineOf(live: Source | string, source: Source): Engine | string {
-  const shape = { lr: LR, hidden: [WIDTH], seed: SEED, updates: 180 * EPOCHS, noise: 0, feedback: {} };
-  const engine = typeof live === "string" && source.kind !== "baked" ? source : live;
-  if (typeof engine === "string") return engine;
-  const can = engine.can({ ...shape, rule: "fa", angle: 90 });
-  return can === true ? { source: engine, shape } : can;
-}
+/** Whether the page has something to train, or runs to show. */
+export const hasFilm = ({ runs: { bp, fa } }: Content, live: Source | string) =>
+  typeof live !== "string" || Boolean(bp?.length && fa?.length && pairOf(fa[0]));
 
 export function Hero(_: ChapterProps): JSX.Element {
-  const { content, source, live } = useContext(AppContext);
-  const engine = engineOf(live, source);
+  const { content, live } = useContext(AppContext);
   return (
     <>
-      <style>{css}</style>
       <p class="lead">
         A network learns from its errors. Backpropagation carries them back through an exact copy of every forward weight. No way is
         known in which a brain could keep such copies. Call the matrix on the way back <i>B</i>: backpropagation needs <i>B</i> = <i>W</i>. What happens
         if the errors return through another <i>B</i>?
       </p>
       <p class="sub single">The angle between two matrices is that of their entries read as one long vector; unrelated ones stand near 90° (grey: chance).</p>
-      {typeof engine === "string" ? <Stored content={content} reason={engine} /> : <Trained engine={engine} />}
+      {typeof live === "string" ? <Stored content={content} reason={live} /> : <Trained live={live as LiveSource} />}
     </>
   );
 }
@@ -148,18 +132,16 @@ const withoutError = (units: number) => ({
 const isDone = (...runs: Run[]) => runs.every((run) => run.state === "done");
 
 /** Trains both networks again whenever the slider moves. */
-function Trained({ engine: { source, shape } }: { engine: Engine }): JSX.Element {
-  const { live } = useContext(AppContext);
+function Trained({ live }: { live: LiveSource }): JSX.Element {
   const [angle, setAngle] = useState(90);
-  const bp = useRun(source, { ...shape, rule: "bp", angle: null });
-  const fa = useRun(source, { ...shape, rule: "fa", angle });
+  const bp = useRun(live, { ...SHAPE, rule: "bp", angle: null });
+  const fa = useRun(live, { ...SHAPE, rule: "fa", angle });
   const [shallow, setShallow] = useState<number | null>(null); // the same for every angle
-  const isWanted = shallow === null && source.kind === "live" && isDone(bp, fa);
-  const control = useRun(source, isWanted ? { ...shape, ...withoutError(WIDTH) } : null);
+  const isWanted = shallow === null && isDone(bp, fa);
+  const control = useRun(live, isWanted ? { ...SHAPE, ...withoutError(WIDTH) } : null);
   useEffect(() => {
     if (isDone(control)) setShallow(control.snapshots.at(-1)!.accuracy);
   }, [control.state]);
-  const agreement = typeof live === "string" ? undefined : (live as LiveSource).agreement;
   const failed = [bp, fa].find((run) => run.state === "failed");
   const slider = (
     <Slider
@@ -169,19 +151,17 @@ function Trained({ engine: { source, shape } }: { engine: Engine }): JSX.Element
   );
   if (failed) return <p class="story">{failed.message}</p>;
   return (
-    <Film bp={bp.snapshots} fa={fa.snapshots} last={shape.updates} angle={angle} slider={slider} shallow={shallow} note={agreement
-      ? `Trained in this page on 8 × 8 digits, with ${WIDTH} hidden units, ${EPOCHS} epochs and learning rate ${LR}; the page ${agreement.text}; minifa is the engine that made this page.`
-      : `Trained by minifa on 8 × 8 digits, with ${WIDTH} hidden units and learning rate ${LR}.`} />
+    <Film bp={bp.snapshots} fa={fa.snapshots} last={SHAPE.updates} angle={fa.params?.angle ?? angle} slider={slider} shallow={shallow} things="digits"
+      note={`Trained in this page on 8 × 8 digits, with ${WIDTH} hidden units, ${EPOCHS} epochs and learning rate ${LR}; the page ${live.agreement.text}; minifa is the engine that made this page.`} />
   );
 }
 
 /** The runs that were computed when the page was written. */
 function Stored({ content, reason }: { content: Content; reason: string }): JSX.Element {
   const { bp, fa } = content.runs;
-  if (!bp?.length || !fa?.length || !pairOf(fa[0])) return <p class="story">This page has no runs of bp and fa. {reason}</p>;
   const angle = pairOf(fa[0])!.angle ?? 90;
   const slider = <Slider label="How wrong is B?" value={Math.round(angle)} min={0} max={180} text={degrees(angle)} onInput={() => {}} disabled />;
-  return <Film bp={bp} fa={fa} last={fa.at(-1)!.update} angle={angle} slider={slider} note={`${reason} These runs were stored when the page was written, so the slider is fixed.`} />;
+  return <Film bp={bp} fa={fa} last={fa.at(-1)!.update} angle={angle} slider={slider} things="examples" note={`${reason} These runs were stored when the page was written, so the slider is fixed.`} />;
 }
 
 interface FilmProps {
@@ -191,6 +171,7 @@ interface FilmProps {
   angle: number;
   slider: JSX.Element;
   note: string;
+  things: string;
   /** The accuracy of a network of which only the output layer learns. */
   shallow?: number | null;
 }
@@ -203,9 +184,7 @@ function aboutControl(content: Content): string {
   return ` In “Where it fails” it reaches ${share(finalScore(cell).mean)} with one hidden layer: there it has 64 hidden units instead of ${WIDTH}, ${grid.meta.epochs} epochs instead of ${EPOCHS} and the learning rate that suits it best.`;
 }
 
-const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-
-function Film({ bp, fa, last, angle, slider, note, shallow }: FilmProps): JSX.Element {
+function Film({ bp, fa, last, angle, slider, note, things, shallow }: FilmProps): JSX.Element {
   const { content, say } = useContext(AppContext);
   const [frame, setFrame] = useState(isCalm() ? Infinity : 0); // Infinity: the last one, whichever that is
   const [playing, setPlaying] = useState(false);
@@ -230,16 +209,14 @@ function Film({ bp, fa, last, angle, slider, note, shallow }: FilmProps): JSX.El
 
   const [styleOfBp, styleOfFa] = ["bp", "fa"].map((name) => ruleStyle(name, content.rules));
   const [left, right] = [bp[at], fa[at]];
-  const words = left && right ? caption(left, right, angle, isWhole && at === count - 1) : "";
+  const words = left && right ? caption(left, right, angle, isWhole && at === count - 1, things) : "";
   useEffect(() => {
     if (!playing && words) say(words);
   }, [playing, words]);
   if (!left || !right) return <p class="story">The two networks are being trained.</p>;
   const first = pairOf(fa[0])!;
   const limit = Math.max(...[first.W, first.B, pairOf(fa[count - 1])!.W, pairOf(bp[count - 1])!.W].map((array) => array.largest));
-  const curve = (name: string, run: readonly Snapshot[], k: number) => ({
-    name, points: run.slice(0, at + 1).map((one) => [one.update, isNumber(one.accuracy) ? 100 * one.accuracy : null] as const), style: k ? styleOfFa : styleOfBp, chosen: k === 1,
-  });
+  const curve = (name: string, run: readonly Snapshot[], k: number) => curveOf(name, run.slice(0, at + 1), accuracyIn, k ? styleOfFa : styleOfBp, k === 1);
   return (
     <div class="hero">
       <div class="controls">
@@ -257,13 +234,13 @@ function Film({ bp, fa, last, angle, slider, note, shallow }: FilmProps): JSX.El
         <Panel title="Feedback alignment" snapshot={right} style={styleOfFa} limit={limit} band={chanceBand(first.B.values.length)} width={column} note="back: fixed"
           text="The error returns through B, which stays as it is. Grey: chance." />
         <section class="card curves">
-          <Chart title="Test digits that are right" series={[curve("backpropagation", bp, 0), curve("feedback alignment", fa, 1)]}
-          xLabel="updates" xTo={last} unit=" %" to={100} height={width > 1060 ? 352 : 280}
+          <Chart title={`Test ${things} that are right`} series={[curve("backpropagation", bp, 0), curve("feedback alignment", fa, 1)]}
+            xLabel="updates" xTo={last} unit=" %" to={100} height={width > 1060 ? 352 : 280}
             guide={isNumber(shallow) ? { at: 100 * shallow, label: "output layer only", below: true } : null} />
         </section>
       </div>
       <p class="note">
-        <SymbolText symbol="W" /> and <SymbolText symbol="B" /> of {first.layer}: one row for each hidden unit, one column for each digit. Blue is negative, orange positive. {note}
+        <SymbolText symbol="W" /> and <SymbolText symbol="B" /> of {first.layer}: one row for each hidden unit, one column for each {things === "digits" ? "digit" : "class"}. Blue is negative, orange positive. {note}
         {isNumber(shallow) && ` “Output layer only” is the control: its hidden weights stay as they were drawn.${aboutControl(content)}`}
       </p>
     </div>

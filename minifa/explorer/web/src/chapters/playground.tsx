@@ -3,23 +3,22 @@
 import type { JSX } from "preact";
 import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { ChapterProps } from "../app";
-import { Chart, type Series } from "../chart";
-import { type LineStyle, plainStyle, ruleStyle } from "../colours";
+import { Chart } from "../chart";
+import { plainStyle, ruleStyle } from "../colours";
 import { makeArr } from "../content";
 import { AppContext } from "../context";
 import { Choice, Slider } from "../controls";
 import { DigitPad } from "../digit_pad";
-import { Heat } from "../heat";
 import { RULES } from "../live";
 import type { LiveSource } from "../live_source";
 import { clamp, degrees, isNumber, percent } from "../numbers";
+import { WeightPair, accuracyIn, angleCurves, chanceBand, curveOf, lossIn, share, thousands } from "../run_parts";
 import { pythonFor } from "../script";
+import type { Served } from "../serve";
 import { type Choices, MOST_NOISE, type Painted, RATES, type Settings, type Sign, hiddenOf, paramsOf, readSettings, rounded, writeSettings } from "../settings";
 import type { Arr, Content, RunParams, Snapshot, Source } from "../types";
 import { Training } from "../training";
 import { type Run, useRun } from "../use_run";
-import { chanceBand, share, thousands } from "./hero";
-import css from "./live.css";
 
 const TITLES: Record<string, string> = {
   bp: "backpropagation", fa: "feedback alignment", usf: "uniform sign-concordant", frsf: "fixed random magnitudes, W's signs",
@@ -76,17 +75,9 @@ export function Playground({ parts }: ChapterProps): JSX.Element {
   const { content, source, live } = useContext(AppContext);
   const own = typeof live === "string" ? null : (live as LiveSource);
   const engine = source.kind === "baked" ? own : source;
-  if (engine && !own) {
-    return (
-      <>
-        <style>{css}</style>
-        <Training engine={engine} />
-      </>
-    );
-  }
+  if (source.kind !== "baked" && !(own && hasSizes(content as Served))) return <Training engine={source} />;
   return (
     <>
-      <style>{css}</style>
       <p class="lead">
         {engine && engine.kind !== "live" ? "Change anything and press Train: minifa trains the network. " : "Change anything: the network trains again at once. "}
         Set cells of B yourself, and see how the network reads a digit that you draw.
@@ -96,9 +87,12 @@ export function Playground({ parts }: ChapterProps): JSX.Element {
   );
 }
 
+/** Whether the page's own network is the one that this chapter describes, with a choice of depth and width. */
+const hasSizes = ({ can, defaults }: Served) => can.hidden === true && Array.isArray(defaults.hidden);
+
 /** The runs that were computed when the page was written. */
 function Stored({ content, reason }: { content: Content; reason: string }): JSX.Element {
-  const series = Object.entries(content.runs).map(([name, run]) => accuracyOf(name, run, ruleStyle(name, content.rules)));
+  const series = Object.entries(content.runs).map(([name, run]) => curveOf(name, run, accuracyIn, ruleStyle(name, content.rules)));
   return (
     <section class="card">
       <p class="story">{reason} To train your own networks, run minifa explore --serve. These are the runs that were stored when the page was written.</p>
@@ -106,13 +100,6 @@ function Stored({ content, reason }: { content: Content; reason: string }): JSX.
     </section>
   );
 }
-
-const accuracyOf = (name: string, run: readonly Snapshot[], style: LineStyle, chosen = false): Series => ({
-  name, chosen, style, points: run.map((one) => [one.update, isNumber(one.accuracy) ? 100 * one.accuracy : null] as const),
-});
-const lossOf = (name: string, run: readonly Snapshot[], style: LineStyle, chosen = false): Series => ({
-  name, chosen, style, points: run.map((one) => [one.update, Number(one.loss)] as const),
-});
 
 /** The settings, which follow the address and write it after a while. */
 function useSettings(parts: string[], choices: Choices): [Settings, (change: Partial<Settings>) => void] {
@@ -157,31 +144,34 @@ function Trained({ parts, engine, own }: TrainedProps): JSX.Element {
     return () => clearTimeout(timer);
   }, [key]);
   const can = engine.can(params);
-  const run = useRun(engine, can === true ? wanted : null);
+  const [attempt, setAttempt] = useState(0);
+  const run = useRun(engine, can === true ? wanted : null, attempt);
   const title = content.rules.find((one) => one.name === settings.rule)?.title ?? TITLES[settings.rule] ?? settings.rule;
   const before = useBefore(run, wanted);
   const style = ruleStyle(settings.rule, choices.rules.map((name) => ({ name })));
   const changed = !isLive && wanted !== null && JSON.stringify(wanted) !== key;
   const words = can !== true ? can : !wanted ? "Choose, then press Train." : changed ? "The settings have changed: press Train." : summary(run, wanted, title);
   useEffect(() => {
-    if (run.state === "done") say(words);
+    if (run.state === "done" || run.state === "failed") say(words);
   }, [run.state, words]);
   const last = run.snapshots.at(-1);
   const to = wanted?.updates ?? params.updates;
+  const curves = (pick: (one: Snapshot) => unknown) =>
+    [curveOf("run before", before, pick, plainStyle(2)), curveOf(settings.rule, run.snapshots, pick, style, true)];
   return (
     <div class="playground">
       <section class="card controls">
         <Controls settings={settings} choices={choices} change={change} titleOf={(rule) => content.rules.find((one) => one.name === rule)?.title ?? TITLES[rule] ?? rule} />
-        {!isLive && <button class="button main" onClick={() => setWanted({ ...params })}>Train</button>}
+        {!isLive && <button class="button main" onClick={() => { setWanted(params); setAttempt(attempt + 1); }}>Train</button>}
         {!isLive && run.state === "running" && <button class="button" onClick={() => setWanted(null)}>Stop</button>}
       </section>
       <div class="results">
         <p class="story">{words}</p>
         <div class="charts">
           <Chart title="Test digits that are right" xLabel="updates" xTo={to} unit=" %" to={100} height={220}
-            series={[accuracyOf("run before", before, plainStyle(2)), accuracyOf(settings.rule, run.snapshots, style, true)]} />
+            series={curves(accuracyIn)} />
           <Chart title="Loss on the test digits" xLabel="updates" xTo={to} height={220}
-            series={[lossOf("run before", before, plainStyle(2)), lossOf(settings.rule, run.snapshots, style, true)]} />
+            series={curves(lossIn)} />
           <Angles run={run} rule={settings.rule} to={to} />
         </div>
         {last && <Matrices run={run} settings={settings} change={change} />}
@@ -207,13 +197,11 @@ function useBefore(run: Run, params: RunParams | null): readonly Snapshot[] {
 function Angles({ run, rule, to }: { run: Run; rule: string; to: number }): JSX.Element {
   const first = run.snapshots[0];
   const ofWeights = rule !== "bp" && Object.values(first?.layers ?? {}).some((layer) => isNumber(layer.weight_angle));
-  const which = ofWeights ? "weight_angle" : "true_angle";
-  const names = Object.keys(first?.layers ?? {}).filter((name) => isNumber(first.layers[name][which]));
-  const series = names.map((name, k) => ({ name, style: plainStyle(k), points: run.snapshots.map((one) => [one.update, one.layers[name][which]] as const) }));
-  const least = Math.min(...names.map((name) => first.layers[name].W.array.values.length));
+  const series = angleCurves(run.snapshots, ofWeights ? "weight_angle" : "true_angle");
+  const least = Math.min(...series.map(({ name }) => first.layers[name].W.array.values.length));
   return (
     <Chart title={ofWeights ? "Angle between W and B" : "Angle between the errors and backpropagation's"} series={series} xLabel="updates" xTo={to} unit="°" to={ofWeights ? 120 : 100}
-      band={ofWeights && names.length ? chanceBand(least) : null} bandLabel="chance" height={220} />
+      band={ofWeights && series.length ? chanceBand(least) : null} bandLabel="chance" height={220} />
   );
 }
 
@@ -292,22 +280,11 @@ function Matrices({ run, settings, change }: { run: Run; settings: Settings; cha
       </p>
       <div class="pairs">
         {names.map((name) => {
-          const W = last.layers[name]?.W.array;
           const B = canPaint ? withCells(first.feedback[name].array, settings.painted[name]) : last.feedback[name].array;
-          const limit = Math.max(B.largest, W?.largest ?? 0);
           const side = clamp(Math.floor(180 / B.shape[1]), 6, 12);
-          const cell = { w: side, h: Math.min(side, 11) };
           return (
-            <div class="pair" key={name}>
-              <h3>{name}{W ? `: ${degrees(last.layers[name].weight_angle)}` : ""}</h3>
-              <div class="row">
-                {W && <Heat array={W} symbol="W" name={`${name}.W`} role="weight" limit={limit} cell={cell} />}
-                <div class={canPaint ? "paint" : undefined}>
-                  <Heat array={B} symbol={settings.rule === "dfa" ? "F" : "B"} name={`${name}.B`} role="feedback" limit={limit} cell={cell}
-                    onPaint={canPaint ? ({ index }) => paint(name, first.feedback[name].array, index) : undefined} />
-                </div>
-              </div>
-            </div>
+            <WeightPair key={name} name={name} layer={last.layers[name]} B={B} letter={settings.rule === "dfa" ? "F" : "B"} cell={{ w: side, h: Math.min(side, 11) }}
+              onPaint={canPaint ? ({ index }) => paint(name, first.feedback[name].array, index) : undefined} />
           );
         })}
       </div>
@@ -316,8 +293,10 @@ function Matrices({ run, settings, change }: { run: Run; settings: Settings; cha
 }
 
 function Share({ params, epochs, settings }: { params: RunParams; epochs: number; settings: Settings }): JSX.Element {
+  const { say } = useContext(AppContext);
   const [told, setTold] = useState("");
   const code = pythonFor(params, epochs);
+  useEffect(() => told ? say(told) : undefined, [told]);
   const copy = async (text: string, what: string) => {
     try {
       await navigator.clipboard.writeText(text);
@@ -335,7 +314,7 @@ function Share({ params, epochs, settings }: { params: RunParams; epochs: number
           <button class="button" onClick={() => copy(code, "The script is")}>Copy the Python</button>
         </div>
       </div>
-      {told && <p class="note" role="status">{told}</p>}
+      {told && <p class="note">{told}</p>}
       <details>
         <summary>The same run in Python</summary>
         <pre tabIndex={0}>{code}</pre>

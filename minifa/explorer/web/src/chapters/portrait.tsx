@@ -1,12 +1,13 @@
 // Why W turns towards B: the smallest network, whose two weights are a point in a plane, and a start that the reader moves.
 
 import type { JSX } from "preact";
-import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useContext, useEffect, useMemo, useState } from "preact/hooks";
 import { Chart, isCalm, useFrames, useWidth } from "../chart";
 import { ruleStyle } from "../colours";
 import { AppContext } from "../context";
 import { Choice } from "../controls";
 import { clamp, minus } from "../numbers";
+import { ARROWS, fractionAt, isAlone, useDrag } from "../pointer";
 import { MathLine } from "../symbols";
 import { type Path, type Point, type ScalarRule, errorAt, lossAt, riseOf, trajectory, turnOf, velocity } from "./scalar";
 
@@ -131,8 +132,6 @@ function flowLines(rule: ScalarRule, b: number): Point[][] {
     })));
 }
 
-const KEYS: Record<string, Point> = { ArrowUp: [0, 0.1], ArrowDown: [0, -0.1], ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0] };
-
 interface PlaneProps {
   width: number;
   start: Point;
@@ -149,15 +148,15 @@ function Plane({ width, start, b, field, paths, time, onMove }: PlaneProps): JSX
   const x = (w1: number) => 30 + (w1 - LEFT) * scale;
   const y = (w2: number) => 4 + (TOP - w2) * scale;
   const line = (points: readonly Point[]) => `M${points.map(([w1, w2]) => `${x(clamp(w1, -FAR, FAR)).toFixed(1)} ${y(clamp(w2, -FAR, FAR)).toFixed(1)}`).join("L")}`;
-  const isHeld = useRef(false);
   const pointAt = (event: PointerEvent): Point => {
-    const box = (event.currentTarget as Element).getBoundingClientRect();
-    return [LEFT + (((event.clientX - box.left) * width) / box.width - 30) / scale, TOP - (((event.clientY - box.top) * height) / box.height - 4) / scale];
+    const [across, down] = fractionAt(event);
+    return [LEFT + (across * width - 30) / scale, TOP - (down * height - 4) / scale];
   };
   const keys = (event: KeyboardEvent) => {
-    if (!(event.key in KEYS) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!(event.key in ARROWS) || !isAlone(event)) return;
     event.preventDefault();
-    onMove([start[0] + KEYS[event.key][0], start[1] + KEYS[event.key][1]]);
+    const [down, across] = ARROWS[event.key];
+    onMove([start[0] + 0.1 * across, start[1] - 0.1 * down]);
   };
   const background = useMemo(() => (
     <g>
@@ -175,9 +174,7 @@ function Plane({ width, start, b, field, paths, time, onMove }: PlaneProps): JSX
   const now = (path: Path) => path.points[Math.min(path.points.length - 1, time === Infinity ? Infinity : Math.round(time / 0.02))];
   const [sx, sy] = [x(start[0]), y(start[1])];
   return (
-    <svg class="plane" width={width} height={height} viewBox={`0 0 ${width} ${height}`}
-      onPointerDown={(event) => { isHeld.current = true; event.currentTarget.setPointerCapture(event.pointerId); onMove(pointAt(event)); }}
-      onPointerMove={(event) => isHeld.current && onMove(pointAt(event))} onPointerUp={() => (isHeld.current = false)} onPointerCancel={() => (isHeld.current = false)}>
+    <svg class="plane" width={width} height={height} viewBox={`0 0 ${width} ${height}`} {...useDrag((event) => onMove(pointAt(event)))}>
       <svg x={x(LEFT)} y={y(TOP)} width={x(RIGHT) - x(LEFT)} height={y(LOW) - y(TOP)} viewBox={`${x(LEFT)} ${y(TOP)} ${x(RIGHT) - x(LEFT)} ${y(LOW) - y(TOP)}`}>
         {background}
         {(["bp", "fa"] as const).map((rule) => (

@@ -4,6 +4,7 @@ import type { JSX } from "preact";
 import { useCallback, useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { writeAddress } from "../address";
 import type { ChapterProps } from "../app";
+import { useWidth } from "../chart";
 import { AppContext } from "../context";
 import { Choice, Player } from "../controls";
 import { clamp } from "../numbers";
@@ -163,15 +164,7 @@ function Start({ rule, count, isTwo }: { rule: string; count: number; isTwo: boo
 
 /** The width of a column's pictures, in px, and where to measure it. */
 function useColumnWidth(isTwo: boolean): [(element: HTMLDivElement | null) => void, number] {
-  const [whole, setWhole] = useState(920);
-  const watch = useRef<ResizeObserver | null>(null);
-  const place = useCallback((element: HTMLDivElement | null) => {
-    watch.current?.disconnect();
-    if (!element) return;
-    watch.current = new ResizeObserver(() => setWhole(element.clientWidth));
-    watch.current.observe(element);
-    setWhole(element.clientWidth);
-  }, []);
+  const [place, whole] = useWidth(920);
   const isStacked = matchMedia("(max-width: 820px)").matches; // one column below the other, as in the style sheet
   const width = isStacked || !isTwo ? Math.min(whole, WIDEST) : (whole - 20) / 2;
   return [place, Math.floor(width) - 10];

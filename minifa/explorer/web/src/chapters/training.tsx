@@ -13,6 +13,8 @@ import { type Grid, gridOf } from "../grid";
 import { Heat } from "../heat";
 import { Legend } from "../legend";
 import { clamp, degrees, exact, isNumber, percent, short, times } from "../numbers";
+import { isAlone } from "../pointer";
+import { curveOf } from "../run_parts";
 import { MathLine, isKernel, roleOf } from "../symbols";
 import type { Arr, Band, Content, LayerSnapshot, Matrix, Snapshot } from "../types";
 import { Cloud } from "./cloud";
@@ -66,7 +68,7 @@ export function Training({ parts }: { parts: string[] }): JSX.Element {
   };
   const keys = (event: KeyboardEvent) => {
     const target = event.target as Element;
-    if (event.key !== " " || event.ctrlKey || event.altKey || event.metaKey || target.closest("button, input, a, select, summary")) return;
+    if (event.key !== " " || !isAlone(event) || target.closest("button, input, a, select, summary")) return;
     event.preventDefault();
     play(!playing);
   };
@@ -137,7 +139,7 @@ function Turning({ place }: { place: Place }): JSX.Element {
         {isPair && !isSame && <Cloud W={W.array} B={B!.array} limit={limit} pointed={pointed?.index} />}
         <Gauges place={place} isPair={isPair} />
       </div>
-      <Legend text={shown.length > 1 ? "W, B and W − B of this run" : "W of this run"} limit={limit} />
+      <Legend entries={[[shown.length > 1 ? "W, B and W − B of this run" : "W of this run", limit]]} />
       <p class="note weight-readout">{pointed ? readout(W.array, isPair ? B!.array : null, pointed.index, grid) : "Point at a weight, or move through the cells with the arrow keys from a matrix's letter, to read its numbers."}</p>
     </>
   );
@@ -167,7 +169,7 @@ function OtherFeedback({ place: { rule, layer, index }, isPair }: { place: Place
         return (
           <div key={name}>
             <Heat array={matrix.array} symbol={letter} name={`${owner}.${letter}`} role="feedback" limit={limit} cell={cellFor(gridOf(matrix.array.shape, { kernel: true }), 146, 210)} note={`for ${owner.replace("<-", " from ")} ${partOf(matrix)}`} />
-            <Legend text={`${letter}, its own scale`} limit={limit} />
+            <Legend entries={[[`${letter}, its own scale`, limit]]} />
           </div>
         );
       })}
@@ -202,12 +204,7 @@ function Gauges({ place: { rule, layer, index }, isPair }: { place: Place; isPai
 function Charts({ place: { rule, layer, index }, names, onCursor }: { place: Place; names: string[]; onCursor: (update: number) => void }): JSX.Element {
   const { content } = useContext(AppContext);
   const series = (pick: (one: Snapshot) => unknown): Series[] =>
-    names.map((name) => ({
-      name,
-      points: content.runs[name].map((one) => [one.update, isNumber(pick(one)) ? (pick(one) as number) : null] as const),
-      style: ruleStyle(name, content.rules),
-      chosen: name === rule.name,
-    })).filter((one) => one.points.some(([, value]) => value !== null));
+    names.map((name) => curveOf(name, content.runs[name], pick, ruleStyle(name, content.rules), name === rule.name)).filter((one) => one.points.some(([, value]) => value !== null));
   const at = (one: Snapshot): LayerSnapshot | undefined => one.layers[layer];
   const bands = content.chance[rule.name]?.[layer] ?? {};
   const angles = (key: Angle): Partial<ChartProps> => ({ unit: "°", to: 100, band: (bands[key] as Band | undefined) ?? null, guide: { at: 90, label: "chance" } });

@@ -1,7 +1,7 @@
 // The numbers of chapter 1: the weights of a layer, the error of every example, and what the way back makes of it.
 
 import type { Arr, Content, Film, Moment, NamedArr } from "../types";
-import { angleOf, gaussian, norm, shuffled, uniform } from "../vectors";
+import { angleOf, gaussian, mean, norm, shuffled, uniform } from "../vectors";
 
 export interface Layer {
   name: string;
@@ -106,9 +106,9 @@ export function chanceBand(layer: Layer, e: ArrayLike<number>, truth: ArrayLike<
   const angles = Array.from({ length: DRAWS }, (_, k) => angleOf(carried(e, wrongTwins(layer, 1000 + k).values, layer.rows), truth));
   const known = angles.filter((one): one is number => one !== null);
   if (known.length < DRAWS) return null;
-  const mean = known.reduce((a, b) => a + b) / DRAWS;
-  const sd = Math.sqrt(known.reduce((sum, one) => sum + (one - mean) ** 2, 0) / (DRAWS - 1));
-  return [mean - 2 * sd, mean + 2 * sd];
+  const middle = mean(known);
+  const sd = Math.sqrt(known.reduce((sum, one) => sum + (one - middle) ** 2, 0) / (DRAWS - 1));
+  return [middle - 2 * sd, middle + 2 * sd];
 }
 
 /** The largest of the weights whose unit is active in an example. */

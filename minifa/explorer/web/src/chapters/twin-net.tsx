@@ -2,7 +2,9 @@
 
 import type { JSX } from "preact";
 import { useMemo, useState } from "preact/hooks";
+import { largestOf } from "../content";
 import { clamp, short } from "../numbers";
+import { ARROWS, fractionAt, isAlone } from "../pointer";
 import type { Layer } from "./twin-model";
 
 export const MOST_ROWS = 12;
@@ -107,7 +109,7 @@ function Value({ places, chosen, text }: { places: Places; chosen: Synapse; text
   return <text class="value" x={x} y={y - 7}>{text}</text>;
 }
 
-const largest = (values: ArrayLike<number>, least = 1e-12) => Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), least);
+const largest = (values: ArrayLike<number>) => Math.max(1e-12, largestOf(values));
 
 /** The synapse whose line is nearest to a point of a drawing. */
 function nearest({ rows, columns, left, right, leftAt, rightAt }: Places, x: number, y: number): Synapse {
@@ -123,8 +125,6 @@ function nearest({ rows, columns, left, right, leftAt, rightAt }: Places, x: num
   return best;
 }
 
-const ARROWS: Record<string, Synapse> = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-
 export function Net(props: NetProps): JSX.Element {
   const { layer, copies, chosen, onChoose, width } = props;
   const places = useMemo(() => placesOf(layer, width), [layer, width]);
@@ -136,12 +136,11 @@ export function Net(props: NetProps): JSX.Element {
   const first = (values: ArrayLike<number>, count: number) => Array.from({ length: count }, (_, k) => values[k]);
   const most = Math.max(1.6 * largest(props.truth), largest(props.delta)); // the scale moves only for errors beyond it
   const synapseAt = (event: MouseEvent) => {
-    const box = (event.currentTarget as Element).getBoundingClientRect();
-    const [x, y] = [((event.clientX - box.left) * width) / box.width, ((event.clientY - box.top) * 2 * height) / box.height];
-    return nearest(places, x, y >= height ? y - height : y);
+    const [x, y] = fractionAt(event);
+    return nearest(places, x * width, (y * 2 * height) % height);
   };
   const keys = (event: KeyboardEvent) => {
-    if (!(event.key in ARROWS) || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (!(event.key in ARROWS) || !isAlone(event)) return;
     event.preventDefault();
     const [down, across] = ARROWS[event.key];
     onChoose([clamp(chosen[0] + down, 0, rows - 1), clamp(chosen[1] + across, 0, columns - 1)]);

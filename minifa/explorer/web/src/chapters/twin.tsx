@@ -4,11 +4,13 @@ import type { ComponentChildren, JSX } from "preact";
 import { useContext, useEffect, useMemo, useState } from "preact/hooks";
 import type { ChapterProps } from "../app";
 import { useWidth } from "../chart";
+import { largestOf } from "../content";
 import { AppContext } from "../context";
 import { Choice, Slider } from "../controls";
 import { Gauge } from "../gauge";
 import { Heat } from "../heat";
 import { clamp, degrees, short } from "../numbers";
+import { useFilm } from "../step/film";
 import type { Arr, Film } from "../types";
 import { angleOf } from "../vectors";
 import { type Layer, carried, chanceBand, disagreement, layersOf, rowOf, ruleForTwin, strongest, wrongTwins } from "./twin-model";
@@ -19,23 +21,9 @@ const SINGLE = 2000; // the seed of random weights for one twin at a time
 const DIGIT = 80; // the width of the example in pixels
 const REACH = 1.5; // the slider reaches 1.5 times the largest weight
 
-/** The film of one rule, from the page or from the engine behind it. */
-function useFilm(rule: string | undefined): Film | string {
-  const { content, source } = useContext(AppContext);
-  const known = rule === undefined ? undefined : content.films[rule];
-  const [found, setFound] = useState<Film | string>("The step is being computed.");
-  useEffect(() => {
-    let isHere = true;
-    const show = (film: Film | string) => isHere && setFound(film);
-    if (!known && rule !== undefined) source.film({ rule }).then(show, (problem: Error) => show(problem.message));
-    return () => void (isHere = false);
-  }, [rule, known, source]);
-  return known ?? found;
-}
-
 export function Twin(_: ChapterProps): JSX.Element {
   const { content } = useContext(AppContext);
-  const film = useFilm(ruleForTwin(content));
+  const film = useFilm(ruleForTwin(content) ?? null) ?? "The step is being computed.";
   const layers = useMemo(() => (typeof film === "string" ? [] : layersOf(film)), [film]);
   const [name, setName] = useState<string | null>(null);
   const layer = layers.find((one) => one.name === name) ?? layers[0];
@@ -95,7 +83,7 @@ function Board({ layer, film, children }: { layer: Layer; film: Film; children: 
   const at = chosen[0] * columns + chosen[1];
   const angle = angleOf(delta, truth);
   const wrong = copies.reduce((count, value, k) => count + Number(value !== W[k]), 0);
-  const limit = REACH * Array.from(W).reduce((most, value) => Math.max(most, Math.abs(value)), 1e-6);
+  const limit = REACH * Math.max(1e-6, largestOf(W));
   const isCut = copies[at] !== W[at];
   const words = sentence(layer, chosen, copies, wrong, angle, band);
   useEffect(() => say(words), [words]);

@@ -9,14 +9,17 @@ import { Bowl } from "./bowl";
 import { Portrait } from "./portrait";
 import { Training } from "./training";
 
-/** Scrolls to the third part when the page is opened there, or comes there from another address. */
+/** Scrolls to the third part when the page is opened there, or comes there from another address; not if it is in view,
+ * as when its own controls change the address. */
 function useScroll(isTraining: boolean) {
   const place = useRef<HTMLElement>(null);
   useEffect(() => {
-    if (!isTraining || place.current!.contains(document.activeElement)) return undefined;
-    let frame = requestAnimationFrame(() => {
-      frame = requestAnimationFrame(() => place.current?.scrollIntoView()); // after the page's own scroll to the top
-    });
+    if (!isTraining) return undefined;
+    const scroll = () => {
+      const { top = 0, bottom = 0 } = place.current?.getBoundingClientRect() ?? {};
+      if (top > innerHeight - 80 || bottom < 0) place.current?.scrollIntoView();
+    };
+    let frame = requestAnimationFrame(() => (frame = requestAnimationFrame(scroll))); // after the page's own scroll to the top
     return () => cancelAnimationFrame(frame);
   }, [isTraining]);
   return place;

@@ -1,6 +1,7 @@
 // How one number of a moment comes from others: the sum in full, and the entries it uses. A sum is shown only if it adds up
 // to the number that the engine computed.
 
+import { placeIn as place } from "../grid";
 import { short } from "../numbers";
 import type { Arr, Moment, NamedArr } from "../types";
 import { Evaluation, type Node, type Terms, isArray, parse, written } from "./expression";
@@ -22,14 +23,6 @@ const PRECISION = 1e-4; // relative to the sizes that are added: the engine comp
 
 export const lastIndex = (array: Arr, at: number) => at % (array.shape.at(-1) ?? 1);
 
-function place(shape: readonly number[], index: number): number[] {
-  const at: number[] = [];
-  for (let k = shape.length - 1; k >= 0; k--) {
-    at.unshift(index % shape[k]);
-    index = Math.floor(index / shape[k]);
-  }
-  return at;
-}
 const indexOf = (shape: readonly number[], at: readonly number[]) => at.reduce((index, one, k) => index * shape[k] + one, 0);
 
 interface Line { result: string; right: string }

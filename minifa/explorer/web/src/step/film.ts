@@ -2,6 +2,7 @@
 
 import { useContext, useEffect, useMemo, useState } from "preact/hooks";
 import { AppContext } from "../context";
+import { messageOf } from "../numbers";
 import { roleOf } from "../symbols";
 import type { Arr, Content, Film, Moment } from "../types";
 import { isArray } from "./expression";
@@ -15,7 +16,7 @@ export function useFilm(rule: string | null): Film | string | null {
     if (rule === null || own) return undefined;
     let wanted = true;
     const keep = (film: Film | string) => wanted && setFetched({ rule, film });
-    source.film({ rule }).then(keep, (error: unknown) => keep(error instanceof Error ? error.message : String(error)));
+    source.film({ rule }).then(keep, (error: unknown) => keep(messageOf(error)));
     return () => {
       wanted = false;
     };

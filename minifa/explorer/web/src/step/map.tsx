@@ -2,7 +2,8 @@
 // folded into one node until they are opened.
 
 import type { JSX } from "preact";
-import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useContext, useEffect, useMemo, useRef } from "preact/hooks";
+import { useWidth } from "../chart";
 import { AppContext } from "../context";
 import { clamp, times } from "../numbers";
 import type { Content, Film, LayerInfo, Moment } from "../types";
@@ -77,12 +78,8 @@ export interface MapProps {
 export function NetworkMap({ film, at, onGo, opened, onOpen }: MapProps): JSX.Element {
   const { content } = useContext(AppContext);
   const box = useRef<HTMLDivElement>(null);
-  const [room, setRoom] = useState(1160);
-  useEffect(() => {
-    const watch = new ResizeObserver(() => box.current && setRoom(box.current.clientWidth));
-    watch.observe(box.current!);
-    return () => watch.disconnect();
-  }, []);
+  const [measure, room] = useWidth(1160);
+  const place = useCallback((element: HTMLDivElement | null) => measure(box.current = element), [measure]);
   const { nodes, blocks } = useMemo(() => placeNodes(content, film, opened, room), [content, film, opened, room]);
   const moment = film[at];
   const nameHere = { batch: "x", loss: "loss" }[moment.kind] ?? moment.layer;
@@ -100,12 +97,12 @@ export function NetworkMap({ film, at, onGo, opened, onOpen }: MapProps): JSX.El
     if (found !== undefined) onGo(found);
   };
   const wires = wiresOf(nodes, film, content, status, at);
-  const last = nodes.at(-1)!;
+  const width = nodes.at(-1)!.x + nodes.at(-1)!.width + 4;
   const height = 110 + (wires.depth ? 8 + 12 * wires.depth : 0) + (blocks.length ? 26 : 0);
   const words = `The network: ${nodes.map(({ name, folded }) => `${name}${folded ? " (a block)" : ""}`).join(", ")}. Now: ${moment.title}.${flowOf(moment)}`;
   return (
-    <div class="map" ref={box} tabIndex={last.x + last.width + 4 > room ? 0 : undefined} role={last.x + last.width + 4 > room ? "group" : undefined} aria-label={last.x + last.width + 4 > room ? "Map of the network" : undefined}>
-      <svg width={last.x + last.width + 4} height={height + 4} viewBox={`0 -4 ${last.x + last.width + 4} ${height + 4}`} role="img" aria-label={words}>
+    <div class="map" ref={place} {...(width > room ? { tabIndex: 0, role: "group", "aria-label": "Map of the network" } as const : {})}>
+      <svg width={width} height={height + 4} viewBox={`0 -4 ${width} ${height + 4}`} role="img" aria-label={words}>
         <text x={0} y={UP + 4}>activity</text>
         <text x={0} y={DOWN + 4}>error</text>
         {blocks.map(({ name }) => {

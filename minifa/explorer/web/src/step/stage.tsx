@@ -2,16 +2,17 @@
 
 import type { JSX } from "preact";
 import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { gradient } from "../colours";
 import { AppContext } from "../context";
-import type { Grid } from "../grid";
+import { type Grid, labelOf } from "../grid";
 import { Heat, type Mark } from "../heat";
-import { degrees, exact, plain, short } from "../numbers";
+import { Legend } from "../legend";
+import { degrees, exact, plain } from "../numbers";
 import { MathLine, SymbolText } from "../symbols";
 import type { Arr, Film, Moment } from "../types";
+import { angleOf, norm } from "../vectors";
 import { type Worked, work } from "./arithmetic";
 import { isArray } from "./expression";
-import { type Figure, GROUPS, type Group, arrivesAt, bareSymbol, counterpart, figuresOf, groupOf, numbersOf, useLimits } from "./film";
+import { type Figure, GROUPS, arrivesAt, bareSymbol, counterpart, figuresOf, groupOf, numbersOf, useLimits } from "./film";
 import { type Laid, heightOf, layOut } from "./layout";
 
 /** The number that is inspected: an entry of the array with this symbol. */
@@ -81,7 +82,7 @@ export function Stage({ sides, films, example, batch, width, focus, onFocus, onP
         ))}
         {sides.length === 1 && own.rule === "bp" && <p class="alone soft">Backpropagation alone. Choose another rule above to see it beside.</p>}
       </div>
-      <Legend groups={shown} limits={limits} />
+      <Legend entries={shown.map((group) => [GROUPS[group], limits[group] ?? 0])} />
     </>
   );
 }
@@ -156,24 +157,11 @@ function Equation({ moment }: { moment: Moment }): JSX.Element | null {
   );
 }
 
-const norm = ({ values }: Arr) => {
-  let squares = 0;
-  for (let i = 0; i < values.length; i++) squares += values[i] ** 2;
-  return Math.sqrt(squares);
-};
-
 function isEqual(a: Arr, b: Arr): boolean {
   if (a === b) return true;
   if (String(a.shape) !== String(b.shape)) return false;
   for (let i = 0; i < a.values.length; i++) if (a.values[i] !== b.values[i]) return false;
   return true;
-}
-
-function angleOf(a: Arr, b: Arr): number | null {
-  let dot = 0;
-  for (let i = 0; i < a.values.length; i++) dot += a.values[i] * b.values[i];
-  const size = norm(a) * norm(b);
-  return size ? (Math.acos(Math.min(1, Math.max(-1, dot / size))) * 180) / Math.PI : null;
 }
 
 /** One sentence about the two columns, with numbers from them. */
@@ -195,28 +183,17 @@ function compare(side: Side, { rule, moment: theirs }: Side): string {
   const goal = arrivesAt(mine);
   const error = goal !== null ? mine.new[`${goal}.delta`] : undefined;
   const truth = goal !== null && theirs ? theirs.new[`${goal}.delta`] : undefined;
-  if (error && truth && !isEqual(error, truth)) return `This error has ${plain(Number((norm(error) / norm(truth)).toPrecision(3)))} times the norm of ${rule}'s${mine.cut?.[`${goal}.delta`] ? ", in the examples kept here" : ""}.`;
+  if (error && truth && !isEqual(error, truth)) return `This error has ${plain(Number((norm(error.values) / norm(truth.values)).toPrecision(3)))} times the norm of ${rule}'s${mine.cut?.[`${goal}.delta`] ? ", in the examples kept here" : ""}.`;
   if (theirs?.key !== mine.key) return "";
   const gradient = Object.keys(mine.terms).find((symbol) => /^d[A-Za-z]+$/.test(symbol) && symbol in theirs.terms);
   const [one, two] = [mine.terms[gradient ?? ""], theirs.terms[gradient ?? ""]];
-  if (isArray(one) && isArray(two) && !one.of && !isEqual(one.array, two.array)) return `The angle between this gradient and ${rule}'s is ${degrees(angleOf(one.array, two.array))}.`;
+  if (isArray(one) && isArray(two) && !one.of && !isEqual(one.array, two.array)) return `The angle between this gradient and ${rule}'s is ${degrees(angleOf(one.array.values, two.array.values))}.`;
   const pairs = Object.entries(mine.terms).flatMap(([symbol, one]) => {
     const two = theirs.terms[symbol];
     return isArray(one) && isArray(two) ? [[one.array, two.array]] : [];
   });
   if (!pairs.length) return "";
   return pairs.every(([one, two]) => isEqual(one, two)) ? `The same numbers as under ${rule}.` : `Other numbers than under ${rule}.`;
-}
-
-function Legend({ groups, limits }: { groups: Group[]; limits: Record<string, number> }): JSX.Element {
-  const { theme } = useContext(AppContext);
-  return (
-    <div class="legend" role="group" aria-label="Colours">
-      {groups.map((group) => (
-        <span key={group}>{`${GROUPS[group]}: −${short(limits[group] ?? 0)}`}<i style={{ background: gradient(theme) }} />{short(limits[group] ?? 0)}</span>
-      ))}
-    </div>
-  );
 }
 
 /** The value under inspection and its sum in every column, at a place of its own. */
@@ -246,12 +223,7 @@ export function Readout({ sides, focus, pinned, onClear }: { sides: Side[]; focu
 }
 
 function nameOf({ figure, index }: Inspected): string {
-  const parts: number[] = [];
-  for (let k = figure.array.shape.length - 1, rest = index; k >= 0; k--) {
-    parts.unshift(rest % figure.array.shape[k]);
-    rest = Math.floor(rest / figure.array.shape[k]);
-  }
-  return `${figure.name}[${parts.join(", ")}]`;
+  return figure.name + labelOf(figure.array.shape, index);
 }
 
 /** What a screen reader hears about the number. */
