@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from ..tracing.recorder import Moment, Trace
 
-FILM_BYTES, RUN_BYTES = 1_500_000, 2_000_000  # budgets of the films and of the runs of a page
+FILM_BYTES, RUN_BYTES = 1_400_000, 1_600_000  # budgets of the films and of the runs of a page
 BYTES_OF_ENTRY = 16 / 3  # of four bytes in base64
 KEPT_EXAMPLES = 2
 LEAST = 64  # entries that are kept of every array

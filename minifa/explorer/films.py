@@ -32,6 +32,7 @@ from .arrays import ArrayTable, Json, number
 from .excerpts import Excerpt
 
 FROM_ENTRIES, FROM_DRAWS = "from the number of entries", f"from {DRAWS} other draws of B"
+OWN_RULE = "a rule of your own"  # the title of a rule that has none
 OVER_EXAMPLES = re.compile(r"\b(mean|sum|var)\b")
 
 
@@ -129,4 +130,5 @@ def describe_rule(name: str, rule: Rule | None = None) -> Json:
     ValueError for an unknown name."""
     rule = rules.make(name) if rule is None else rule
     texts = {key: getattr(rule, key) for key in ("title", "equation", "paper", "needs")}
+    texts["title"] = texts["title"] or OWN_RULE
     return {"name": name, **texts, "mathml": mathml.lines(rule.equation), "paired": rule.B_corresponds_to_W}

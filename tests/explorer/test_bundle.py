@@ -10,9 +10,10 @@ import re
 from page_checks import WEB
 
 BUNDLE = importlib.resources.files("minifa").joinpath("explorer/bundle/explorer.js").read_bytes()
-# The issue set 150 kB. The six chapters and four sources need more: without Preact (14 kB) and style sheets (29 kB) the
-# bundle is some 160 kB of the page's own code and sentences. These numbers keep it from growing unseen.
-LARGEST, LARGEST_PACKED = 205_000, 80_000
+# The aim was 150 kB, and 80 kB packed. The six chapters and four sources need more: without Preact (14 kB), D3 (12 kB) and
+# style sheets (29 kB) the bundle is some 160 kB of the page's own code and sentences. These numbers keep it from growing
+# unseen.
+LARGEST, LARGEST_PACKED = 225_000, 86_000
 
 
 def test_the_bundle_is_within_its_budget():
@@ -26,7 +27,7 @@ def test_the_bundle_can_stand_inside_a_script_element():
 
 
 def test_the_bundle_names_its_parts_and_their_licences():
-    assert all(name in BUNDLE[:300] for name in (b"Preact", b"MIT"))
+    assert all(name in BUNDLE[:300] for name in (b"Preact", b"d3-scale", b"MIT", b"ISC"))
 
 
 def test_versions_of_the_sources_packages_are_exact_and_name_no_address():

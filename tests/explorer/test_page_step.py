@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pytest
@@ -302,6 +304,67 @@ def test_the_list_of_moments_survives_every_change_of_width(at, window, start):
         window.resize(width, 900)
         window.settle()
         assert len(lists(window)) == 1, width
+
+
+def test_a_rule_without_texts_leaves_no_empty_sentence(pages, chromium, tmp_path):
+    text = Path(unquote(urlparse(pages("default")).path)).read_text(encoding="utf-8")
+    before, content, after = re.split(
+        r'(?<=<script type="application/json" id="data">)(.*?)(?=</script>)', text, flags=re.S
+    )
+    changed = json.loads(content)
+    changed["rules"][1].update(title="a rule of your own", equation="", paper="", needs="", mathml=[])
+    page = tmp_path / "own.html"
+    page.write_text(before + json.dumps(changed).replace("<", "\\u003c") + after, encoding="utf-8")
+    for place, css in (("step/fa/1", ".about"), ("training/fa/linear2/0", ".rule-line")):
+        chromium.open(f"{page.as_uri()}#{place}")
+        chromium.wait("document.querySelector(arguments[0])", css)
+        assert chromium.text(css).strip() == "a rule of your own"
+
+
+CUT = """const room = document.querySelector(".angles").getBoundingClientRect();
+return [...document.querySelectorAll(".angles figcaption")].filter((one) => {
+  const words = document.createRange();
+  words.selectNodeContents(one);
+  const {top, bottom} = words.getBoundingClientRect();
+  return top < room.top - 1 || bottom > room.bottom + 1;
+}).map((one) => one.textContent)"""
+
+
+@pytest.mark.parametrize(("name", "width"), [("rules", 1280), ("rules", 1000), ("default", 1000), ("default", 830)])
+def test_the_words_beside_the_dials_are_not_cut(pages, chromium, name, width):
+    chromium.resize(width, 900)
+    chromium.open(f"{pages(name)}#step/fa/9")
+    chromium.wait("document.querySelector('.angles figcaption')")
+    for _ in range(8):
+        chromium.settle()
+        assert chromium.run(CUT) == []
+        chromium.press(Keys.RIGHT)
+
+
+def test_the_charts_of_a_narrow_place_are_wide_enough_to_read(pages, chromium):
+    """A notebook gives the page a part of a wide window."""
+    chromium.open(f"{pages('default')}#chapter-5")
+    chromium.run("document.querySelector('.mf').style.width = '800px'")
+    chromium.wait("document.querySelectorAll('.charts .chart').length === 3")
+    chromium.settle()
+    widths = chromium.run("return [...document.querySelectorAll('.charts .chart')].map((one) => one.clientWidth)")
+    assert min(widths) >= 200
+
+
+@pytest.mark.parametrize("name", ["default", "rules"])
+@pytest.mark.parametrize("size", [(1280, 900), (1920, 1080), (1000, 720)])
+def test_the_current_moment_of_the_list_is_not_behind_the_player(pages, chromium, name, size):
+    chromium.resize(*size)
+    chromium.open(f"{pages(name)}#step/fa/1")
+    chromium.wait("document.querySelector('nav.moments')")
+    for _ in range(24):
+        chromium.settle()
+        bottom, player = chromium.run(
+            """const box = (css) => document.querySelector(css).getBoundingClientRect();
+            return [box("nav.moments [aria-current=step]").bottom, box(".dock").top]"""
+        )
+        assert bottom <= player
+        chromium.press(Keys.RIGHT)
 
 
 @pytest.mark.parametrize("size", [(640, 450), (320, 256)])

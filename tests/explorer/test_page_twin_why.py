@@ -89,6 +89,28 @@ def test_the_error_through_a_cut_twin_is_the_product_with_the_engine_s_numbers(c
     assert needle(chromium) == "0.0°"
 
 
+def test_of_a_large_layer_the_chapter_shows_the_part_that_the_page_holds(chromium, pages, tmp_path):
+    """The page may hold fewer rows of W than errors below it."""
+    text = Path(unquote(urlparse(pages("default")).path)).read_text(encoding="utf-8")
+    before, packed, after = re.split(
+        r'(?<=<script type="application/json" id="data">)(.*?)(?=</script>)', text, flags=re.S
+    )
+    content = json.loads(packed)
+    carry = next(one for one in content["films"]["bp"] if one["kind"] == "carry")
+    W = content_of(pages("default"))[1](carry["terms"]["W"])
+    rows, columns = W.shape
+    part = W[:-2].astype("<f4")
+    content["arrays"].append([list(part.shape), "f4", base64.b64encode(part.tobytes()).decode()])
+    carry["terms"]["W"] |= {"array": len(content["arrays"]) - 1, "of": [rows, columns]}
+    page = tmp_path / "part.html"
+    page.write_text(before + json.dumps(content).replace("<", "\\u003c") + after, encoding="utf-8")
+    chromium.open(f"{page.as_uri()}#chapter-1")
+    chromium.settle()
+    assert f"The page holds the first {rows - 2} of the {rows} units below" in chromium.text("main")
+    assert "agree with minifa's own error" in chromium.text("main")
+    assert needle(chromium) == "0.0°"
+
+
 def test_more_wrong_twins_turn_the_error_to_chance_and_nothing_moves(chromium, pages):
     chromium.open(f"{pages('default')}#chapter-1")
     chromium.settle()

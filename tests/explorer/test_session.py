@@ -18,6 +18,7 @@ from minifa.data.batches import Batches
 from minifa.experiments import Experiment
 from minifa.explorer import parameters
 from minifa.explorer.arrays import ArrayTable
+from minifa.explorer.films import describe_rule
 from minifa.explorer.runs import chance_of_run, run
 from minifa.explorer.session import Session, Stopped
 
@@ -487,3 +488,13 @@ def test_objects_that_do_not_fit_are_refused():
         Session.of_objects(net, rule, loss, optimizer, (np.ones((4, 5), "f4"), BATCH[1]))
     with pytest.raises(TypeError, match="of_experiment or"):
         Session("digits")
+
+
+class Untitled(rules.FA):
+    """A rule as readers write it, without texts for a page."""
+
+    name, title, equation, paper, needs = "untitled", "", "", "", ""
+
+
+def test_a_rule_without_a_title_is_told_as_the_reader_s_own():
+    assert describe_rule("untitled", Untitled())["title"] == "a rule of your own"

@@ -1,12 +1,14 @@
 // Curves over updates, epochs or anything else. Nothing is cut off: an axis whose values differ by more than a factor of 50
 // is logarithmic, and says so. Every curve has a colour, a dash, markers and its name at its end.
 
+import { extent } from "d3-array";
+import { type ScaleContinuousNumeric, scaleLinear, scaleLog, scaleSymlog } from "d3-scale";
+import { type SymbolType, line, symbol, symbolCircle, symbolCross, symbolDiamond, symbolPlus, symbolSquare, symbolStar, symbolTriangle, symbolWye } from "d3-shape";
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { LineStyle } from "./colours";
 import { clamp, isNumber, minus } from "./numbers";
 import { fractionAt } from "./pointer";
-import { type Range, type Scale, counting, linear, logarithmic } from "./scale";
 import type { Band } from "./types";
 
 export interface Series {
@@ -37,7 +39,7 @@ export interface ChartProps {
   bandLabel?: string;
   /** A dashed line with its label: above its left end, or below its right end. */
   guide?: { at: number; label: string; below?: boolean } | null;
-  /** x of the vertical line; `onCursor` is called with the x on which the reader clicked. */
+  /** x of the vertical line; `onCursor` is called with the x that the reader chose by mouse or keyboard. */
   cursor?: number | null;
   onCursor?: (x: number) => void;
   height?: number;
@@ -45,16 +47,9 @@ export interface ChartProps {
   width?: number;
 }
 
-// Markers of about 60 square pixels.
-const SHAPES: Record<LineStyle["marker"], string> = {
-  circle: "M-4.4 0a4.4 4.4 0 1 0 8.8 0a4.4 4.4 0 1 0 -8.8 0",
-  square: "M-3.9 -3.9h7.8v7.8h-7.8z",
-  triangle: "M0 -6.8L5.9 3.4H-5.9z",
-  diamond: "M0 -7.2L4.2 0L0 7.2L-4.2 0z",
-  cross: "M-1.7 -5.2h3.4v3.5h3.5v3.4h-3.5v3.5h-3.4v-3.5h-3.5v-3.4h3.5z",
-  plus: "M-6.7 0H6.7M0 6.7V-6.7",
-  star: "M0 -7.3L1.6 -2.3H7L2.7 .9L4.3 5.9L0 2.8L-4.3 5.9L-2.7 .9L-7 -2.3H-1.6z",
-  wye: "M2.1 1.2V5.4H-2.1V1.2L-5.7 -.9L-3.6 -4.5L0 -2.4L3.6 -4.5L5.7 -.9z",
+const SHAPES: Record<LineStyle["marker"], SymbolType> = {
+  circle: symbolCircle, square: symbolSquare, triangle: symbolTriangle, diamond: symbolDiamond,
+  cross: symbolCross, plus: symbolPlus, star: symbolStar, wye: symbolWye,
 };
 const RATIO = 50;
 
@@ -82,16 +77,14 @@ export function tick(value: number): string {
   return minus(String(Number(value.toPrecision(3))));
 }
 
-const extent = (values: number[]): Range => (values.length ? [Math.min(...values), Math.max(...values)] : [0, 1]);
-
 function scaleOf(values: number[], { from, to, band }: ChartProps, bottom: number, top: number) {
-  const [low, high] = extent(band ? [...values, ...band] : values);
+  const [low = 0, high = 1] = extent(band ? [...values, ...band] : values);
   const positive = values.filter((value) => value > 0);
   const wide = to === undefined && positive.length === values.length && high / Math.min(...positive) > RATIO;
-  if (wide) return { y: logarithmic([low, high], [bottom, top]), log: true };
+  if (wide) return { y: scaleLog([low, high], [bottom, top]).nice(), log: true };
   const least = Math.min(from ?? 0, low);
   const most = Math.max(to ?? high, high);
-  return { y: linear([least, most > least ? most : least + 1], [bottom, top], 4), log: false };
+  return { y: scaleLinear([least, most > least ? most : least + 1], [bottom, top]).nice(4), log: false };
 }
 
 /** Heights for names at the ends of curves, moved apart so that they do not overlap. */
@@ -115,15 +108,17 @@ export function Chart(props: ChartProps): JSX.Element {
   const gap = 14;
   const height = Math.max(props.height ?? 190, (named.length + bandName.length) * gap + 44);
   const { y, log } = scaleOf(values.length ? values : [0, 1], props, height - 38, 12);
-  const rows = y.ticks(4);
+  const ticks = log ? y.ticks(4).filter((value) => Math.abs(Math.log10(value) % 1) < 1e-9) : y.ticks(4);
+  const rows = ticks.length > 1 ? ticks : y.ticks(3);
   const texts = rows.map((value) => tick(value) + (props.unit ?? ""));
   const left = 12 + 7 * Math.max(...texts.map((text) => text.length));
   const right = Math.max(left + 40, width - 22 - 6.8 * longest);
   const xs = drawn.flatMap((one) => one.points.map(([x]) => x));
-  const [first, end] = extent(xs);
+  const [first = 0, end = 1] = extent(xs);
   const last = Math.max(end, props.xTo ?? end);
-  const x = (props.xLog ? counting : linear)([first, last > first ? last : first + 1], [left, right]);
-  const columns = x.ticks(clamp(Math.floor((right - left) / 60), 2, 8));
+  const x: ScaleContinuousNumeric<number, number> = (props.xLog ? scaleSymlog().constant(1) : scaleLinear())
+    .domain([first, last > first ? last : first + 1]).range([left, right]);
+  const columns = props.xLog ? [0, 1, 10, 100, 1000, 1e4, 1e5].filter((one) => one <= last && one >= first) : x.ticks(clamp(Math.floor((right - left) / 60), 2, 8));
   const ends = drawn.map((one) => y(one.points.at(-1)![1]));
   const bandEnds = bandName.map(() => y((props.band![0] + props.band![1]) / 2));
   const moved = spread([...named.map((k) => ends[k]), ...bandEnds], 12, height - 42, gap);
@@ -163,10 +158,12 @@ export function Chart(props: ChartProps): JSX.Element {
   );
 }
 
+type AxisScale = ScaleContinuousNumeric<number, number>;
+
 interface CurveProps {
   curve: Omit<Series, "points"> & { points: readonly (readonly [number, number])[] };
-  x: Scale;
-  y: Scale;
+  x: AxisScale;
+  y: AxisScale;
   /** The height of its name, and where the curves end. */
   nameAt: number | undefined;
   end: number;
@@ -175,13 +172,14 @@ interface CurveProps {
 function Curve({ curve: { name, points, style, chosen, quiet }, x, y, nameAt, end }: CurveProps): JSX.Element {
   const every = Math.max(1, Math.ceil(points.length / 5));
   const marked = quiet ? [] : points.filter((_, i) => i === points.length - 1 || i % every === 0);
-  const line = `M${points.map(([at, value]) => `${x(at).toFixed(2)},${y(value).toFixed(2)}`).join("L")}`;
+  const path = line<readonly [number, number]>().x(([at]) => x(at)).y(([, value]) => y(value));
+  const mark = symbol(SHAPES[style.marker], chosen ? 60 : 40)() ?? "";
   const [lastX, lastY] = [x(points.at(-1)![0]), y(points.at(-1)![1])];
   return (
     <g class={quiet ? "quiet" : chosen ? "this" : undefined} style={`--curve:${style.colour}`}>
-      <path class="curve" d={line} stroke-dasharray={style.dash || undefined} />
+      <path class="curve" d={path(points)!} stroke-dasharray={style.dash || undefined} />
       {marked.map(([at, value]) => (
-        <path class={style.marker === "plus" ? "marker of-lines" : "marker"} d={SHAPES[style.marker]} transform={`translate(${x(at)} ${y(value)})${chosen ? "" : "scale(.8)"}`} />
+        <path class={style.marker === "plus" ? "marker of-lines" : "marker"} d={mark} transform={`translate(${x(at)} ${y(value)})`} />
       ))}
       {nameAt !== undefined && Math.abs(nameAt - lastY) > 3 && <path class="leader" d={`M${lastX + 5} ${lastY}L${end + 8} ${nameAt}`} />}
       {nameAt !== undefined && <text class="end" x={end + 12} y={nameAt + 4}>{name.length > 20 ? `${name.slice(0, 19)}…` : name}</text>}

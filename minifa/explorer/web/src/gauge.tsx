@@ -25,6 +25,8 @@ export interface GaugeProps {
   missing?: string;
 }
 
+const MOST_LETTERS = 110; // three lines beside a small dial: the other rules' angles are left out where they do not fit
+
 export function Gauge({ label, angle, band, how, others = [], value: text, bare = false, compact = false, where = "", stale = false, missing }: GaugeProps): JSX.Element {
   const [x, y, radius] = [88, 88, 62];
   const at = (degree: number, r = radius) =>
@@ -32,8 +34,10 @@ export function Gauge({ label, angle, band, how, others = [], value: text, bare 
   const arc = (from: number, to: number) => `M${at(from)}A${radius} ${radius} 0 0 0 ${at(to)}`;
   const isKnown = isNumber(angle);
   const words = missing ?? beside(angle, band);
-  const elsewhere = others.length < 6 ? others.map(([name, degree]) => `${name} ${degrees(degree)}`).join(", ") : "";
-  const value = missing !== undefined ? "–" : degrees(angle);
+  const source = band && how && words.includes("chance") ? ` (${how})` : "";
+  const listed = others.map(([name, degree]) => `${name} ${degrees(degree)}`).join(", ");
+  const elsewhere = words.length + source.length + listed.length <= MOST_LETTERS ? listed : "";
+  const value = isKnown ? degrees(angle) : "–"; // the words say why
   const told = `Angle of ${label}${where && `, ${where}`}: ${missing !== undefined ? missing : `${degrees(angle)}${words && `, ${words}`}`}`;
   return (
     <figure class={`gauge${compact ? " compact" : ""}${stale ? " stale" : ""}`}>
@@ -62,13 +66,13 @@ export function Gauge({ label, angle, band, how, others = [], value: text, bare 
           <strong>{value}</strong>
           <b>{label}</b>
           <span class="where">{where}</span>
-          <span class="words">{[words && band && how ? `${words} (${how})` : words, elsewhere].filter(Boolean).join("; ")}</span>
+          <span class="words">{words + source}{elsewhere && <span class="others">{words && "; "}{elsewhere}</span>}</span>
         </figcaption>
       )}
       {!bare && !compact && (
         <figcaption>
           <b>{label}</b>
-          {words && <p>{words}{band && how && words.includes("chance") ? ` (${how})` : ""}</p>}
+          {words && <p>{words}{source}</p>}
           {elsewhere && <p>{elsewhere}</p>}
         </figcaption>
       )}

@@ -171,10 +171,11 @@ function useColumnWidth(isTwo: boolean): [(element: HTMLDivElement | null) => vo
 }
 
 function AboutRule({ rule }: { rule: RuleInfo }): JSX.Element {
+  const sentences = [rule.needs && `Needs ${rule.needs}.`, rule.paper && `${rule.paper}.`]; // a rule of one's own may have neither
   return (
     <p class="about">
       <b>{rule.title}</b> <MathLine text={rule.equation} mathml={rule.mathml?.[0]} />{" "}
-      <span class="needs">{`Needs ${rule.needs}. ${rule.paper}.`}</span>
+      <span class="needs">{sentences.filter(Boolean).join(" ")}</span>
     </p>
   );
 }

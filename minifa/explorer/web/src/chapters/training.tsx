@@ -81,7 +81,7 @@ export function Training({ parts }: { parts: string[] }): JSX.Element {
           <Choice label="Rule" labelled options={names} chosen={rule.name} onChoose={(name) => show(name, layer, snapshot.update, false)} />
           <Choice label="Layer" labelled options={layers} chosen={layer} onChoose={(name) => show(rule.name, name, snapshot.update, false)} />
         </div>
-        <p class="soft rule-line">{rule.title}: {rule.equation.split("\n").map((line, k) => <MathLine mathml={rule.mathml?.[k]} text={line} key={line} />)}</p>
+        <p class="soft rule-line">{rule.title}{rule.equation && ": "}{rule.equation.split("\n").map((line, k) => <MathLine mathml={rule.mathml?.[k]} text={line} key={line} />)}</p>
         <p class="story">{words}</p>
         <Player playing={playing} onPlay={play} at={index} count={run.length} onGo={(k) => { setPlaying(false); goTo(k); }} text={`update ${snapshot.update}`} label="Snapshot of the run" />
         <Turning place={place} key={`${rule.name} ${layer}`} />

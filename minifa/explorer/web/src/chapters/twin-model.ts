@@ -35,6 +35,11 @@ const arrayOf = (moment: Moment | undefined, symbol: string): Arr | null => term
 const hasColumns = (term: NamedArr | null) => !term?.of || term.of[1] === term.array.shape[1];
 const isMatrix = (array: Arr | null): array is Arr => array?.shape.length === 2;
 
+/** The first columns of a matrix: of the units whose weights the page holds. */
+function firstColumns({ shape: [rows, columns], values }: Arr, count: number): ArrayLike<number> {
+  return count === columns ? values : Float64Array.from({ length: rows * count }, (_, k) => values[Math.floor(k / count) * columns + (k % count)]);
+}
+
 /** The layers of a film of backpropagation whose step back is one product of matrices; the output layer is the first. */
 export function layersOf(film: Film): Layer[] {
   const found: Layer[] = [];
@@ -45,7 +50,7 @@ export function layersOf(film: Film): Layer[] {
     const truth = arrayOf(moment, "delta_bp") ?? arrayOf(moment, "delta_below");
     if (!isMatrix(W) || !isMatrix(errors) || !isMatrix(truth)) continue;
     if (!hasColumns(termOf(moment, "W")) || !hasColumns(termOf(moment, "delta"))) continue; // the sum over j needs them all
-    if (errors.shape[1] !== W.shape[1] || truth.shape[1] !== W.shape[0] || truth.shape[0] !== errors.shape[0]) continue;
+    if (errors.shape[1] !== W.shape[1] || truth.shape[1] < W.shape[0] || truth.shape[0] !== errors.shape[0]) continue;
     const forward = find("forward", moment.layer);
     const [inputs, outputs] = [arrayOf(forward, "x"), arrayOf(forward, "y")];
     found.push({
@@ -54,8 +59,8 @@ export function layersOf(film: Film): Layer[] {
       rows: W.shape[0],
       columns: W.shape[1],
       errors: errors.values,
-      truth: truth.values,
-      inputs: isMatrix(inputs) && inputs.shape[1] === W.shape[0] ? inputs.values : null,
+      truth: firstColumns(truth, W.shape[0]),
+      inputs: isMatrix(inputs) && inputs.shape[1] >= W.shape[0] ? firstColumns(inputs, W.shape[0]) : null,
       outputs: isMatrix(outputs) && outputs.shape[1] === W.shape[1] ? outputs.values : null,
       examples: errors.shape[0],
       batch: termOf(moment, "delta")?.of?.[0] ?? errors.shape[0],

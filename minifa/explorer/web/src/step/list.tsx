@@ -37,6 +37,8 @@ export function MomentList({ film, at, onGo, opened, onOpen }: ListProps): JSX.E
   const nav = useRef<HTMLElement>(null);
   useEffect(() => {
     const list = nav.current!;
+    const above = list.parentElement!.getBoundingClientRect().top - list.closest(".mf")!.getBoundingClientRect().top;
+    list.style.setProperty("--above", `${Math.round(above)}px`); // the list ends above the player also before the page is scrolled
     const current = list.querySelector<HTMLElement>("[aria-current=step]");
     if (current) list.scrollTop = current.offsetTop - list.clientHeight / 2;
   }, [at, film]);
