@@ -25,7 +25,7 @@ WHERE = ".player .where"
 def replay():
     """The step that the default page shows."""
     experiment = Experiment(
-        data="digits", model="mlp", model_options={"hidden": (16, 12)}, lr=0.05, batch_size=8,
+        data="digits", model="mlp", model_options={"hidden": (16, 12)}, lr=0.02, batch_size=8,
         optimizer_options={"momentum": 0.0},
     )  # fmt: skip
     return stepper.Replay(experiment, data.load("digits"))
@@ -192,6 +192,19 @@ def test_the_sum_behind_a_product_is_shown_under_both_rules(window, pages):
         for pair in products:
             for number in pair:
                 assert min(abs(number - factor) for factor in factors) < 5e-4, text
+
+
+def test_one_scale_holds_for_both_columns_where_their_moments_differ(chromium, pages, replay):
+    trace = replay.trace("dfa")
+    number, moment = next((i, one) for i, one in enumerate(trace, 1) if one.kind == "teach")
+    F = moment.terms["F"]
+    B = next(one for one in replay.trace("bp") if one.kind == "carry").terms["B"]  # what the left column shows then
+    chromium.open(f"{pages('default')}#step/dfa/{number}")
+    chromium.wait("document.querySelector(arguments[0])", TITLE)
+    chromium.settle()
+    told = re.search(r"weights and feedback: [^\d]*([\d.]+)", chromium.text(".moment .legend"))
+    assert float(told[1]) >= max(np.abs(F).max(), np.abs(B).max()) - 5e-4
+    assert np.abs(B).max() > 2 * np.abs(F).max()
 
 
 def test_the_arrow_keys_read_a_matrix_that_has_the_focus(at, replay):

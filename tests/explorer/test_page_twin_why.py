@@ -180,7 +180,7 @@ def test_trajectories_end_where_theory_says(window, pages):
     window.wait(
         f"document.querySelector('.story.four').innerText.includes('ends at w₁ = {w1:.2f}, w₂ = {w1 * w1 / 2:.2f}')"
     )
-    assert "Backpropagation stays where it is" in window.text(".story.four")
+    assert "backpropagation stays where it is" in window.text(".story.four")
     window.click_on(".why-part:has(.plane) button", 1)
     worst = 0.5 * (1 + (2 / 3) ** 1.5) ** 2  # the largest loss on w2 = w1^2 / 2 - 1 (tutorial 04)
     window.wait(f"document.querySelector('.story.four').innerText.includes('rises from 0.50 to {worst:.2f}')")
@@ -193,7 +193,10 @@ def test_half_of_the_target_is_learned_when_theory_says(chromium, pages):
     chromium.settle()
     curve = chromium.run("return document.querySelector('.why-part:has(.plane) .chart .this .curve').getAttribute('d')")
     points = np.array([[float(one) for one in pair.split(",")] for pair in re.findall(r"[-\d.]+,[-\d.]+", curve)])
-    time = 8 * (points[:, 0] - points[0, 0]) / (points[-1, 0] - points[0, 0])
+    ticks = """return [...document.querySelectorAll(".why-part:has(.plane) .chart [text-anchor=middle]")]
+        .map((one) => Number(one.textContent)).filter(Number.isFinite)"""
+    end = max(chromium.run(ticks))  # the chart ends where the loss is flat
+    time = end * (points[:, 0] - points[0, 0]) / (points[-1, 0] - points[0, 0])
     loss = 0.5 * (points[:, 1] - points[-1, 1]) / (points[0, 1] - points[-1, 1])  # from 1/2 to 0
     assert np.interp(theory.fa_learning_time(1.0, 1.0, 0.5), time, loss) == pytest.approx(0.125, abs=0.01)
 
@@ -288,7 +291,7 @@ def test_eleven_rules_are_named_and_told_apart_in_every_chart(window, pages):
                        one.querySelector(".marker").getAttribute("d"), one.style.getPropertyValue("--curve")]))"""
     )
     assert [len(one) for one in charts][2:4] == [11, 11]  # accuracy and loss
-    assert "size of the local error, relative to backpropagation's" in window.text(".layer-numbers")
+    assert "size of the layer's own error, relative to backpropagation's" in window.text(".layer-numbers")
     for chart in charts:
         assert len({name for name, *_ in chart}) == len(chart)
         marks = [(dash, colour) for _, dash, _, colour in chart]
@@ -297,6 +300,16 @@ def test_eleven_rules_are_named_and_told_apart_in_every_chart(window, pages):
 
 def test_the_chart_below_the_bowl_shows_the_side_to_which_the_arrow_points(chromium, pages):
     """A step at -60 degrees is worth more than one at 60: the loss is no circle."""
+    start = np.array([2.5, 1.15])
+    slope = np.array([0.6, 2]) * start
+
+    def loss(degrees):
+        """Of 0.3 u^2 + v^2 after a step with the rate 0.25."""
+        cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        u, v = start - 0.25 * np.array([[cos, -sin], [sin, cos]]) @ slope
+        return 0.3 * u**2 + v**2
+
+    before = 0.3 * start[0] ** 2 + start[1] ** 2
     chromium.open(f"{pages('default')}#chapter-3")
     chromium.wait("document.querySelector('.why-side .this .curve')")
     for degrees in (60, -60):
@@ -309,7 +322,8 @@ def test_the_chart_below_the_bowl_shows_the_side_to_which_the_arrow_points(chrom
         chromium.wait(
             "document.querySelector('.why-side output').innerText === arguments[0]", f"{degrees}°".replace("-", "−")
         )
-        told = int(re.search(r"(\d+) % of the best of this length", chromium.text(".why-side .story"))[1])
+        told = float(re.search(r"takes the loss from 3\.20 to (\d\.\d\d)", chromium.text(".why-side .story"))[1])
+        assert told == pytest.approx(loss(degrees), abs=0.006)
         shown = chromium.run(
             """const chart = document.querySelector(".why-side .chart");
             const at = Number(chart.querySelector(".cursor").getAttribute("x1"));
@@ -321,4 +335,4 @@ def test_the_chart_below_the_bowl_shows_the_side_to_which_the_arrow_points(chrom
             const heightOf = (text) => Number(row(text).querySelector("line").getAttribute("y1"));
             return 100 * (y - heightOf("0")) / (heightOf("1") - heightOf("0"))"""
         )
-        assert abs(shown - told) < 1, degrees
+        assert abs(shown - 100 * (before - loss(degrees)) / (before - loss(0))) < 1, degrees

@@ -42,6 +42,8 @@ export interface ChartProps {
   /** x of the vertical line; `onCursor` is called with the x that the reader chose by mouse or keyboard. */
   cursor?: number | null;
   onCursor?: (x: number) => void;
+  /** Above the vertical line. */
+  cursorLabel?: string;
   height?: number;
   /** Fixed width; default: the width of the place. */
   width?: number;
@@ -105,7 +107,7 @@ export function Chart(props: ChartProps): JSX.Element {
   const named = [...drawn.keys()].filter((k) => !drawn[k].quiet);
   const bandName = props.band && props.bandLabel ? [props.bandLabel] : [];
   const longest = Math.max(2, ...[...named.map((k) => drawn[k].name), ...bandName].map((name) => Math.min(name.length, 20)));
-  const gap = 14;
+  const gap = 15;
   const height = Math.max(props.height ?? 190, (named.length + bandName.length) * gap + 44);
   const { y, log } = scaleOf(values.length ? values : [0, 1], props, height - 38, 12);
   const ticks = log ? y.ticks(4).filter((value) => Math.abs(Math.log10(value) % 1) < 1e-9) : y.ticks(4);
@@ -152,6 +154,7 @@ export function Chart(props: ChartProps): JSX.Element {
           {bandName.map((name) => <text class="end of-band" x={x(end) + 12} y={moved[named.length] + 4}>{name}</text>)}
           {order.map((k) => <Curve key={drawn[k].name} curve={drawn[k]} x={x} y={y} nameAt={heights.get(k)} end={x(end)} />)}
           {isNumber(props.cursor) && <line class="cursor" x1={x(props.cursor)} x2={x(props.cursor)} y1={8} y2={height - 36} />}
+          {isNumber(props.cursor) && props.cursorLabel && <text class="at-cursor" x={x(props.cursor) + (x(props.cursor) > (left + right) / 2 ? -5 : 5)} y={17} text-anchor={x(props.cursor) > (left + right) / 2 ? "end" : "start"}>{props.cursorLabel}</text>}
         </svg>
       )}
     </figure>

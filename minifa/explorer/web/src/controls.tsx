@@ -89,11 +89,13 @@ export interface PlayerProps {
   label: string;
   /** A CSS background for the track: the phases of a film. */
   track?: string;
+  /** Names below the track: each begins at this fraction of it. */
+  parts?: [name: string, from: number][];
   children?: ComponentChildren;
 }
 
 /** Play, pause, first, previous, next, last and a slider. The space bar and the arrow keys are handled by usePlayerKeys. */
-export function Player({ playing, onPlay, at, count, onGo, text, label, track, children }: PlayerProps): JSX.Element {
+export function Player({ playing, onPlay, at, count, onGo, text, label, track, parts, children }: PlayerProps): JSX.Element {
   return (
     <div class="player" role="group" aria-label="Playback" onMouseDown={(event) => (event.target as Element).closest("button") && keepFocus(event)}>
       <IconButton icon="first" label="First" disabled={at === 0} onClick={() => onGo(0)} />
@@ -101,7 +103,10 @@ export function Player({ playing, onPlay, at, count, onGo, text, label, track, c
       <IconButton icon={playing ? "pause" : "play"} label={playing ? "Pause" : "Play"} main onClick={() => onPlay(!playing)} />
       <IconButton icon="next" label="Next" disabled={at === count - 1} onClick={() => onGo(at + 1)} />
       <IconButton icon="last" label="Last" disabled={at === count - 1} onClick={() => onGo(count - 1)} />
-      <input type="range" class="track" min={0} max={count - 1} step={1} value={at} aria-label={label} aria-valuetext={text} style={track ? `--track:${track}` : undefined} onInput={(event) => onGo(Number(event.currentTarget.value))} />
+      <div class="track">
+        <input type="range" min={0} max={count - 1} step={1} value={at} aria-label={label} aria-valuetext={text} style={track ? `--track:${track}` : undefined} onInput={(event) => onGo(Number(event.currentTarget.value))} />
+        {parts && <div class="parts" aria-hidden="true">{parts.map(([name, from]) => <span style={{ left: `${100 * from}%` }}>{name}</span>)}</div>}
+      </div>
       <output class="where">{text}</output>
       {children}
     </div>

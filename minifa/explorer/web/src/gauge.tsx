@@ -35,7 +35,7 @@ export function Gauge({ label, angle, band, how, others = [], value: text, bare 
   const isKnown = isNumber(angle);
   const words = missing ?? beside(angle, band);
   const source = band && how && words.includes("chance") ? ` (${how})` : "";
-  const listed = others.map(([name, degree]) => `${name} ${degrees(degree)}`).join(", ");
+  const listed = others.map(([name, degree]) => `${name} ${degrees(degree)}`).join(", ").replace(/^(?=.)/, "○ ");
   const elsewhere = words.length + source.length + listed.length <= MOST_LETTERS ? listed : "";
   const value = isKnown ? degrees(angle) : "–"; // the words say why
   const told = `Angle of ${label}${where && `, ${where}`}: ${missing !== undefined ? missing : `${degrees(angle)}${words && `, ${words}`}`}`;

@@ -136,9 +136,11 @@ export function Heat(props: HeatProps): JSX.Element {
   }, [array, grid, cell.w, cell.h, cell.numbers, limit, app.theme, image, key]);
 
   const turned = (shape: readonly number[]) => (transposed && grid.plain ? [...shape].reverse() : shape);
-  const part = example === null || array.shape.length < 2 ? "" : `example ${Math.min(example, array.shape[0] - 1) + 1} of `;
+  const ofBatch = example !== null && array.shape.length > 1;
+  const own = (shape: readonly number[]) => (ofBatch ? shape.slice(1) : turned(shape));
   const isWhole = !props.whole || (example !== null && String(props.whole.slice(1)) === String(array.shape.slice(1))); // of one example
-  const size = part + (isWhole ? times(turned(props.whole ?? array.shape)) : `${times(turned(array.shape))} of ${times(turned(props.whole!))}`);
+  const numbers = (isWhole ? times(own(props.whole ?? array.shape)) : `${times(own(array.shape))} of ${times(own(props.whole!))}`) + (ofBatch && array.shape.length === 2 ? " numbers" : "");
+  const size = ofBatch ? `example ${Math.min(example, array.shape[0] - 1) + 1} (of ${(props.whole ?? array.shape)[0]}), ${numbers}` : numbers;
   const pale = array.largest === 0 ? "all zero" : array.largest < 0.04 * limit ? `at most ${short(array.largest)}` : "";
   const words = `${name}${transposed ? " transposed" : ""}, ${size || "a number"}`;
   const summary = `${words}, from ${rangeOf(array)}`;

@@ -46,6 +46,12 @@ export function SymbolText({ symbol, lit = true }: { symbol: string; lit?: boole
   );
 }
 
+/** What the letter of a drawn matrix in a rule's equation means: "M, M drawn once". */
+export function explained(equation: string): string {
+  const drawn = /([A-Z])(?: >= 0)? (?:re)?drawn/.exec(equation);
+  return drawn ? `${drawn[1]} is a random matrix.` : "";
+}
+
 /** A line of an equation. Symbols with a value (in `known`) are coloured; without `known`, all that have a role. */
 export function Typeset({ text, known = null }: { text: string; known?: Record<string, unknown> | null }): JSX.Element {
   const parts = text.split(/([A-Za-z]\w*(?:\.T)?|\^T|\^2|(?<=\))\.T)/).map((piece) => {

@@ -35,8 +35,8 @@ export function Cloud({ W, B, limit, pointed }: CloudProps): JSX.Element {
         <path class="axis" d={`M${MIDDLE - REACH} ${MIDDLE}H${MIDDLE + REACH}M${MIDDLE} ${MIDDLE - REACH}V${MIDDLE + REACH}`} />
         <path class="dots" ref={place} />
         {pointed != null && <circle class="this" cx={MIDDLE + at(b[pointed])} cy={MIDDLE - at(w[pointed])} r={6} />}
-        <text x={MIDDLE + REACH} y={MIDDLE + 16} text-anchor="end">B = {short(limit)}</text>
-        <text x={MIDDLE + 6} y={14}>W = {short(limit)}</text>
+        <text x={MIDDLE + REACH} y={SIZE - 6} text-anchor="end">across: B, up to {short(limit)}</text>
+        <text x={MIDDLE} y={14} text-anchor="middle">up: W, up to {short(limit)}</text>
       </svg>
       <figcaption>{every > 1 ? `a dot for every ${every}th weight` : "a dot for every weight shown"}</figcaption>
     </figure>

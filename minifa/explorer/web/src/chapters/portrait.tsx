@@ -14,7 +14,8 @@ import { type Path, type Point, type ScalarRule, errorAt, lossAt, riseOf, trajec
 const [LEFT, RIGHT, LOW, TOP] = [-2.4, 2.4, -2, 2.2];
 const FAR = 40; // beyond the picture
 const RUN_S = 4; // the seconds in which the points run along their paths
-const TIME = 8; // of the chart
+const TIMES = [2, 4, 8]; // of the chart: the first at which both losses have reached their ends
+const FLAT = 0.01;
 const NAMES: Record<ScalarRule, string> = { fa: "feedback alignment", bp: "backpropagation" };
 const STYLES: Record<ScalarRule, ReturnType<typeof ruleStyle>> = { fa: ruleStyle("fa", []), bp: ruleStyle("bp", []) };
 
@@ -27,25 +28,27 @@ export function tellPaths(fa: Path, bp: Path, b: number): string[] {
   const [rise, turn] = [riseOf(fa), turnOf(fa, b)];
   const sign = start[1] === 0 ? "w₂ starts at 0" : `w₂ starts at ${two(start[1])}, ${start[1] * b < 0 ? "with the other sign than b" : "with the sign of b"}`;
   const told = [];
-  if (Math.abs(errorAt(start)) < 0.01) told.push(`The error is 0 at this start: both rules stay here.`);
-  else if (rise) {
+  if (Math.abs(errorAt(start)) < 0.01) return ["The error is 0 at this start: both rules stay here."];
+  if (rise) {
     const why = start[1] * b < 0 ? "the error reaches w₁ with the wrong sign" : "w₁ first draws w₂ to the other sign than b";
     told.push(`${sign}: ${why}, and the loss rises from ${two(rise.from)} to ${two(rise.to)} (time ${rise.time.toFixed(1)}).`);
-    if (turn !== null) told.push(`But w₁ has changed, and it turns w₂: from time ${turn.toFixed(1)} on w₂ has the sign of b, and the loss falls to ${two(fa.losses.at(-1)!)}.`);
+    if (turn !== null) told.push(`But w₁ has changed and turns w₂: from time ${turn.toFixed(1)} on w₂ has the sign of b, and the loss falls to ${two(fa.losses.at(-1)!)}.`);
     else told.push(`Then the loss falls to ${two(fa.losses.at(-1)!)}.`);
-  } else if (end[1] * b < 0) told.push(`${sign}, and keeps it: w₁ is so large that w₂ alone removes the error before w₁ can turn it. The loss falls all the way, without alignment.`);
-  else if (turn !== null) told.push(`${sign}. w₁ turns it: from time ${turn.toFixed(1)} on w₂ has the sign of b. The loss falls all the way.`);
-  else if (start[0] === 0 && start[1] === 0) told.push("Both weights start at 0. b carries the error to w₁, and the changed w₁ then moves w₂ in the direction of b: they are aligned before the target is learned.");
+  } else if (end[1] * b < 0) told.push(`${sign}, and keeps it: w₁ is so large that w₂ alone removes the error, and the loss falls without alignment.`);
+  else if (turn !== null) told.push(`${sign}. w₁ turns it: from time ${turn.toFixed(1)} on w₂ has the sign of b, and the loss falls all the way.`);
+  else if (start[0] === 0 && start[1] === 0) told.push("Both weights start at 0. b carries the error to w₁, and the changed w₁ then moves w₂ in the direction of b, before the target is learned.");
   else told.push(`${sign}: the error reaches w₁ with the right sign, and the loss falls from ${two(fa.losses[0])} to ${two(fa.losses.at(-1)!)}.`);
-  told.push(`Feedback alignment ends at ${of(end)}. ${tellEnd(bp)}`);
+  told.push(`Feedback alignment ends at ${of(end)}; ${tellEnd(bp)}`);
   return told;
 }
 
+const isFlat = ({ times, losses }: Path, time: number) => times.every((one, k) => one < time || Math.abs(losses[k] - losses.at(-1)!) < FLAT);
+
 function tellEnd(bp: Path): string {
   const end = bp.points.at(-1)!;
-  if (bp.points.length === 1 && Math.abs(errorAt(end)) > 0.01) return "Backpropagation stays where it is: both of its gradients are 0 here.";
-  if (lossAt(end) > 0.4) return "Backpropagation runs into the saddle at 0, where both gradients vanish.";
-  return `Backpropagation ends at ${of(end)}.`;
+  if (bp.points.length === 1 && Math.abs(errorAt(end)) > 0.01) return "backpropagation stays where it is, because both of its gradients are 0.";
+  if (lossAt(end) > 0.4) return "backpropagation runs into the saddle at 0, where both gradients vanish.";
+  return `backpropagation ends at ${of(end)}.`;
 }
 
 const math = (inner: string) => `<math xmlns="http://www.w3.org/1998/Math/MathML">${inner}</math>`;
@@ -58,6 +61,8 @@ const EQUATIONS = {
   fa: [math(`<mrow>${weight(1, true)}<mo>=</mo>${product(B)}</mrow>`), "w1' = -e b"],
   bp: [math(`<mrow>${weight(1, true)}<mo>=</mo>${product(weight(2))}</mrow>`), "w1' = -e w2"],
 };
+
+const Key = ({ rule }: { rule: ScalarRule }) => <span class="key" style={{ borderTop: `3px ${STYLES[rule].dash ? "dashed" : "solid"} ${STYLES[rule].colour}` }} />;
 
 const PRESETS: [string, (b: number) => Point][] = [
   ["From zero", () => [0, 0]],
@@ -76,7 +81,8 @@ export function Portrait(): JSX.Element {
   const bp = useMemo(() => trajectory("bp", start, b), [start]);
   const words = tellPaths(fa, bp, b);
   useEffect(() => say(words.join(" ")), [words.join(" ")]);
-  useFrames(time < TIME, (elapsed) => setTime(time + (elapsed / 1000) * (TIME / RUN_S)));
+  const until = TIMES.find((one) => isFlat(fa, one) && isFlat(bp, one)) ?? TIMES.at(-1)!;
+  useFrames(time < until, (elapsed) => setTime(time + (elapsed / 1000) * (until / RUN_S)));
   const run = () => setTime(isCalm() ? Infinity : 0);
   const move = (to: Point) => {
     setTime(Infinity);
@@ -84,34 +90,35 @@ export function Portrait(): JSX.Element {
   };
   const losses = useMemo(() => ([["fa", fa], ["bp", bp]] as const).map(([rule, path]) => ({
     name: rule,
-    points: [...path.times.keys()].filter((k) => k % 5 === 0 && path.times[k] <= TIME).map((k) => [path.times[k], path.losses[k]] as const).concat([[TIME, path.losses.at(-1)!]]),
+    points: [...path.times.keys()].filter((k) => k % 5 === 0 && path.times[k] <= until).map((k) => [path.times[k], path.losses[k]] as const).concat(path.times.at(-1)! < until ? [[until, path.losses.at(-1)!]] : []),
     style: STYLES[rule],
     chosen: rule === "fa",
-  })), [fa, bp]);
+  })), [fa, bp, until]);
   return (
     <div class="card why-part">
       <div class="why-picture" ref={place}>
         <Plane width={clamp(measured, 240, 640)} start={start} b={b} field={field} paths={{ fa, bp }} time={time} onMove={move} />
         <p class="note">
           <span class="key perfect" /> no error: w₁ w₂ = 1. <span class="patch" /> here a step of {NAMES[field]} raises the loss{field === "bp" ? " (nowhere)" : ""}. Thin lines: where the
-          weights go, from any start. <span class="key fa" /> fa, <span class="key bp" /> bp from your start (ring) to their ends (filled).
+          weights go, from any start. <Key rule="fa" /> fa, <Key rule="bp" /> bp from your start (ring) to their ends (filled).
         </p>
       </div>
       <div class="why-side">
         <p class="equations">
           {[EQUATIONS.error, EQUATIONS.second, EQUATIONS.fa].map(([mathml, text]) => <MathLine mathml={mathml} text={text} key={text} />)}
           <span class="soft">(backpropagation: <MathLine mathml={EQUATIONS.bp[0]} text={EQUATIONS.bp[1]} />)</span>
+          <span class="note">A dot over a weight: its change per unit of time.</span>
         </p>
         <div class="story four">{words.map((one) => <p>{one}</p>)}</div>
-        <div class="buttons">
-          {PRESETS.map(([name, at]) => <button class="button" onClick={() => { setStart(at(b)); run(); }}>{name}</button>)}
+        <div class="buttons tight">
+          {PRESETS.map(([name, at]) => <button class="button" aria-pressed={String(at(b).map(Number)) === String(start)} onClick={() => { setStart(at(b)); run(); }}>{name}</button>)}
           <button class="button" onClick={run}>Run again</button>
         </div>
         <div class="buttons">
           <Choice label="b" labelled options={["1", "-1"]} chosen={String(b)} onChoose={(one) => setB(Number(one))} show={minus} />
           <Choice label="Thin lines of" labelled options={["fa", "bp"]} chosen={field} onChoose={(one) => setField(one as ScalarRule)} />
         </div>
-        <Chart title="Loss on the way" series={losses} from={0} to={1} xLabel="time: learning rate × steps" height={170} cursor={time < TIME ? time : null} />
+        <Chart title="Loss on the way" series={losses} from={0} to={1} xLabel="time: learning rate × steps" height={170} cursor={time < until ? time : null} />
       </div>
     </div>
   );
@@ -130,6 +137,20 @@ function flowLines(rule: ScalarRule, b: number): Point[][] {
       if (constant === 0) return [t * 1.3, side * t * 1.3];
       return constant > 0 ? [size * Math.cosh(t), size * Math.sinh(t)] : [size * Math.sinh(t), size * Math.cosh(t)];
     })));
+}
+
+const HEADS = 92; // px between two arrowheads on a thin line
+
+/** Points on a line, the same distance apart; the lines begin differently, so that their arrowheads do not form rows. */
+function headsOn(points: Point[], scale: number, place: number): Point[] {
+  let left = 20 + ((place * 37) % HEADS);
+  return points.filter(([w1, w2], k) => {
+    if (!k || w1 < LEFT || w1 > RIGHT || w2 < LOW || w2 > TOP) return false;
+    left -= scale * Math.hypot(w1 - points[k - 1][0], w2 - points[k - 1][1]);
+    if (left > 0) return false;
+    left = HEADS;
+    return true;
+  });
 }
 
 interface PlaneProps {
@@ -158,14 +179,15 @@ function Plane({ width, start, b, field, paths, time, onMove }: PlaneProps): JSX
     const [down, across] = ARROWS[event.key];
     onMove([start[0] + 0.1 * across, start[1] - 0.1 * down]);
   };
+  const lines = useMemo(() => flowLines(field, b), [field, b]);
   const background = useMemo(() => (
     <g>
       {field === "fa" && <path class="uphill" d={`${line(steps(LEFT, RIGHT, 60).map((w1): Point => [w1, (-w1 * w1) / b]))}${[[RIGHT, -FAR * Math.sign(b)], [LEFT, -FAR * Math.sign(b)]].map(([w1, w2]) => `L${x(w1)} ${y(w2)}`).join("")}Z`} />}
-      {flowLines(field, b).map((points) => <path class="level" d={line(points)} />)}
-      {steps(LEFT + 0.2, RIGHT - 0.2, 10).flatMap((w1) => steps(LOW + 0.2, TOP - 0.2, 9).map((w2) => {
+      {lines.map((points) => <path class="level" d={line(points)} />)}
+      {lines.flatMap((points, place) => headsOn(points, scale, place).map(([w1, w2]) => {
         const [d1, d2] = velocity(field, [w1, w2], b);
         const size = Math.hypot(d1, d2);
-        return size > 1e-6 && <path class="flow" d={`M-4 -3.2L3.5 0L-4 3.2`} transform={`translate(${x(w1)} ${y(w2)}) rotate(${(-Math.atan2(d2, d1) * 180) / Math.PI})`} />;
+        return size > 1e-6 && <path class="flow" d="M-7 -3.4L0 0L-7 3.4" transform={`translate(${x(w1)} ${y(w2)}) rotate(${(-Math.atan2(d2, d1) * 180) / Math.PI})`} />;
       }))}
       <path class="zero" d={`M${x(LEFT)} ${y(0)}H${x(RIGHT)}M${x(0)} ${y(LOW)}V${y(TOP)}`} />
       {[1, -1].map((side) => <path class="perfect" d={line(steps(0.3, RIGHT, 50).map((w1): Point => [side * w1, side / w1]))} />)}
@@ -178,8 +200,8 @@ function Plane({ width, start, b, field, paths, time, onMove }: PlaneProps): JSX
       <svg x={x(LEFT)} y={y(TOP)} width={x(RIGHT) - x(LEFT)} height={y(LOW) - y(TOP)} viewBox={`${x(LEFT)} ${y(TOP)} ${x(RIGHT) - x(LEFT)} ${y(LOW) - y(TOP)}`}>
         {background}
         {(["bp", "fa"] as const).map((rule) => (
-          <g class={`way ${rule}`}>
-            <path d={line(paths[rule].points.filter((_, k) => k % 3 === 0).concat([paths[rule].points.at(-1)!]))} />
+          <g class="way" style={`--way:${STYLES[rule].colour}`}>
+            <path stroke-dasharray={STYLES[rule].dash || undefined} d={line(paths[rule].points.filter((_, k) => k % 3 === 0).concat([paths[rule].points.at(-1)!]))} />
             <circle cx={x(now(paths[rule])[0])} cy={y(now(paths[rule])[1])} r={6.5} />
           </g>
         ))}

@@ -9,17 +9,17 @@ import { AppContext } from "../context";
 import { Choice, Player } from "../controls";
 import { clamp } from "../numbers";
 import { usePlayback, usePlayerKeys } from "../playback";
-import { MathLine } from "../symbols";
+import { MathLine, explained } from "../symbols";
 import type { Film, RuleInfo } from "../types";
 import { Angles } from "../step/angles";
 import { Board } from "../step/board";
 import { isArray } from "../step/expression";
-import { isFilm, phaseOf, placeOf, useFilm } from "../step/film";
+import { PHASES, isFilm, phaseOf, placeOf, useFilm } from "../step/film";
 import { MomentList } from "../step/list";
 import { NetworkMap } from "../step/map";
 import { BatchView, type Focus, Readout, Stage, highest, said, sidesOf } from "../step/stage";
 
-const TALLEST = 760; // px that are reserved at most for the columns
+const TALLEST = 420; // px that are reserved for the columns, or what the window has
 const WIDEST = 600; // px of a column that stands alone
 const PACE = 1800; // ms for a moment at speed 1
 const SPEEDS: [number, string][] = [[0.5, "half speed"], [1, "speed 1"], [2, "speed 2"], [4, "speed 4"]];
@@ -111,12 +111,12 @@ function Moments({ rule, names, film, bp, wanted, anchor }: MomentsProps): JSX.E
   const examples = isArray(x) ? x.array.shape[0] : 1;
   const batch = isArray(x) ? (x.of ?? x.array.shape)[0] : 1;
   const films = useMemo(() => [...new Set([...Object.values(content.films), film])], [content, film]);
-  const least = useMemo(() => highest(bp ? [film, bp] : [film], example, batch, width, bp !== null, TALLEST), [film, bp, example, batch, width]);
+  const least = useMemo(() => highest(bp ? [film, bp] : [film], example, batch, width, bp !== null, Infinity), [film, bp, example, batch, width]);
   const isBatch = moment.kind === "batch";
   return (
     <div class="step">
       <div class="choices">
-        <Choice label={bp || rule === "bp" ? "Beside bp" : "Rule"} labelled options={names} chosen={rule} onChoose={chooseRule} />
+        <Choice label={bp || rule === "bp" ? "Compare bp with" : "Rule"} labelled options={names} chosen={rule} onChoose={chooseRule} show={(name) => <span class="named" title={titleOf(name)}>{name}</span>} />
         <AboutRule rule={content.rules.find((one) => one.name === rule)!} />
       </div>
       <Angles rule={rule} film={film} at={at} />
@@ -131,8 +131,8 @@ function Moments({ rule, names, film, bp, wanted, anchor }: MomentsProps): JSX.E
             </div>
             <ExampleChoice example={example} examples={examples} batch={batch} onChoose={setExample} />
           </div>
-          <div ref={body} class="stage" style={{ minHeight: `${least + 90}px` }}>
-            {isBatch && <Start rule={titleOf(rule)} count={film.length} isTwo={bp !== null} />}
+          <div ref={body} class="stage" style={{ minHeight: `min(${least + 90}px, max(${TALLEST}px, 100vh - 480px))` }}>
+            {isBatch && <Start rule={titleOf(rule)} film={film} isTwo={bp !== null} />}
             {isBatch && <BatchView moment={moment} example={example} onChoose={setExample} width={width} />}
             {!(isBatch && isArray(x) && x.array.shape.length === 4) && (
               <Stage sides={sides} films={films} example={example} batch={batch} width={width} focus={focus} onFocus={inspectNow} onPin={pin} />
@@ -142,7 +142,7 @@ function Moments({ rule, names, film, bp, wanted, anchor }: MomentsProps): JSX.E
       </div>
       <div class="dock" onKeyDown={(event) => event.key === "Escape" && setPinned(null)}>
         <div class={sides.length > 1 ? "readout two" : "readout"} tabIndex={0} role="group" aria-label="The chosen number"><Readout sides={sides} focus={focus} pinned={pinned !== null} onClear={() => setPinned(null)} /></div>
-        <Player playing={playing} onPlay={play} at={at} count={film.length} onGo={choose} text={`${at + 1} of ${film.length}`} label="Moment of the step" track={phasesOf(film)}>
+        <Player playing={playing} onPlay={play} at={at} count={film.length} onGo={choose} text={`${at + 1} of ${film.length}`} label="Moment of the step" track={phasesOf(film)} parts={partsOf(film)}>
           <select aria-label="Speed" value={speed} onChange={(event) => setSpeed(Number(event.currentTarget.value))}>
             {SPEEDS.map(([value, text]) => <option value={value}>{text}</option>)}
           </select>
@@ -153,11 +153,14 @@ function Moments({ rule, names, film, bp, wanted, anchor }: MomentsProps): JSX.E
   );
 }
 
-function Start({ rule, count, isTwo }: { rule: string; count: number; isTwo: boolean }): JSX.Element {
+function Start({ rule, film, isTwo }: { rule: string; film: Film; isTwo: boolean }): JSX.Element {
+  const withB = new Set(film.filter(({ kind, terms }) => kind === "feedback" && isArray(terms.B)).map(({ layer }) => layer));
+  const [lowest, ...more] = Object.keys(film[0].new).filter((name) => name.endsWith(".W") && !withB.has(name.slice(0, -2))).map((name) => name.slice(0, -2));
+  const noB = withB.size && lowest && !more.length ? ` ${lowest} has no B: no error is needed below the first layer.` : "";
   const two = `Left: backpropagation. Right: ${rule}. Both start from the same weights and the same batch; what differs is how the error is carried down.`;
   return (
     <p class="begin">
-      {`One training step follows in ${count} moments: forward, backward, update. ${isTwo ? two : ""} Press play, use the arrow keys, or choose a moment.`}
+      {`One training step follows in ${film.length} moments: forward, backward, update. ${isTwo ? two : ""}${noB} Press play, use the arrow keys, or choose a moment.`}
     </p>
   );
 }
@@ -174,7 +177,8 @@ function AboutRule({ rule }: { rule: RuleInfo }): JSX.Element {
   const sentences = [rule.needs && `Needs ${rule.needs}.`, rule.paper && `${rule.paper}.`]; // a rule of one's own may have neither
   return (
     <p class="about">
-      <b>{rule.title}</b> <MathLine text={rule.equation} mathml={rule.mathml?.[0]} />{" "}
+      <b>{`${rule.title} (${rule.name})`}</b> <MathLine text={rule.equation} mathml={rule.mathml?.[0]} />{" "}
+      {explained(rule.equation)}
       <span class="needs">{sentences.filter(Boolean).join(" ")}</span>
     </p>
   );
@@ -193,6 +197,12 @@ function ExampleChoice({ example, examples, batch, onChoose }: ExampleProps): JS
       </select>
     </label>
   );
+}
+
+/** The phases of the film, and where on the track they begin. */
+function partsOf(film: Film): [string, number][] {
+  const begins = Object.keys(PHASES).map((phase): [string, number] => [phase.toLowerCase(), film.findIndex((one) => phaseOf(one) === phase) / film.length]);
+  return begins.filter(([, from]) => from >= 0);
 }
 
 /** The phases along the track of the player. */

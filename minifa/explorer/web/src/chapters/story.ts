@@ -36,7 +36,7 @@ export function story(content: Content, { rule, layer, index }: Place): string {
   if (B.array === W.array) return `${moved}. W itself carries the error: B is W, and the angle between them is 0.${end}`;
   const other = B.moved === 0 ? "B has not changed" : `B has changed by ${change(B.moved)}`;
   if (!isPair) return `${moved}; ${other}. B and W have different shapes, so no angle is defined.${end}`;
-  if (updates === 0) return `${when}, W and B of ${layer} stand at ${degrees(angle)} to each other. Press play.${end}`;
+  if (updates === 0) return `${when}, W and B of ${layer} stand at ${degrees(angle)} to each other. Press play; the charts below already show the whole run.${end}`;
   const isCloser = isNumber(angle) && isNumber(start) && angle < start - 1;
   const turned = isCloser ? `They have turned towards each other: from ${degrees(start)} to ${degrees(angle)}` : `The angle between them is ${degrees(angle)}; it was ${degrees(start)}`;
   const what = isCloser && B.moved === 0 ? turned.replace("They have turned towards each other", "W has turned towards it") : turned;
@@ -68,7 +68,7 @@ export function stability(content: Content, rule: string): string {
   const at = rate ? `At this rate (${rate})` : "At this rate";
   if (!jump) return run.length < content.at.length ? `${at} the loss of ${rule} does not stay finite. A smaller rate may train it.` : `${at} the loss of ${rule} falls without large jumps from snapshot to snapshot.`;
   const [from, to] = [jump.from, jump.to].map((one) => `${short(Number(one.loss))} (update ${one.update})`);
-  return `${at} the loss of ${rule} jumps from ${from} to ${to}: the rate is large for it here. A jump says nothing about the rule itself.`;
+  return `${at} the loss of ${rule} jumps from ${from} to ${to}: the jump comes from the learning rate, which is large for ${rule} here. A smaller rate avoids or reduces it.`;
 }
 
 /** The letter that the rule's equation gives to the feedback of a layer: B, for direct rules F. */
@@ -82,8 +82,8 @@ export function letterOf(film: Film | undefined, layer: string): string {
 const SHOWN = new Set(["W", "b", "weight_angle", "true_angle", "sign_agreement"]); // b is an array, not a number
 const NAMES: Record<string, string> = {
   gradient_angle: "angle of the gradient to backpropagation's",
-  "local_error angle": "angle of the local error to backpropagation's",
-  "local_error size": "size of the local error, relative to backpropagation's",
+  "local_error angle": "angle of the layer's own error to backpropagation's",
+  "local_error size": "size of the layer's own error, relative to backpropagation's",
   "targets angle": "angle of activity minus target to backpropagation's direction",
   "targets size": "size of activity minus target, relative to the activity",
 };

@@ -15,14 +15,13 @@ import { Legend } from "../legend";
 import { clamp, degrees, exact, isNumber, percent, short, times } from "../numbers";
 import { isAlone } from "../pointer";
 import { curveOf } from "../run_parts";
-import { MathLine, isKernel, roleOf } from "../symbols";
+import { MathLine, explained, isKernel, roleOf } from "../symbols";
 import type { Arr, Band, Content, LayerSnapshot, Matrix, Snapshot } from "../types";
 import { Cloud } from "./cloud";
 import { type Place, isAngle, letterOf, moreOf, pairOf, stability, story } from "./story";
 
 const SNAPSHOT_MS = 420;
-const HOW = { weight_angle: "from the number of entries", true_angle: "from 40 other draws of B" };
-type Angle = keyof typeof HOW;
+type Angle = "weight_angle" | "true_angle";
 
 /** What the address says, or the first layer and rule for which an angle of W and B turns. */
 export function readPlace(content: Content, parts: string[]): Place {
@@ -81,18 +80,23 @@ export function Training({ parts }: { parts: string[] }): JSX.Element {
           <Choice label="Rule" labelled options={names} chosen={rule.name} onChoose={(name) => show(name, layer, snapshot.update, false)} />
           <Choice label="Layer" labelled options={layers} chosen={layer} onChoose={(name) => show(rule.name, name, snapshot.update, false)} />
         </div>
-        <p class="soft rule-line">{rule.title}{rule.equation && ": "}{rule.equation.split("\n").map((line, k) => <MathLine mathml={rule.mathml?.[k]} text={line} key={line} />)}</p>
+        <p class="soft rule-line">{rule.title}{rule.equation && ": "}{rule.equation.split("\n").map((line, k) => <MathLine mathml={rule.mathml?.[k]} text={line} key={line} />)} {explained(rule.equation)}</p>
         <p class="story">{words}</p>
         <Player playing={playing} onPlay={play} at={index} count={run.length} onGo={(k) => { setPlaying(false); goTo(k); }} text={`update ${snapshot.update}`} label="Snapshot of the run" />
         <Turning place={place} key={`${rule.name} ${layer}`} />
       </div>
       <div class="card">
         <Charts place={place} names={names} onCursor={(update) => { setPlaying(false); show(rule.name, layer, update, true); }} />
-        <p class="note fixed">{stability(content, rule.name)} Horizontal axis of the charts: updates, logarithmic. A click chooses an update.</p>
+        <p class="note fixed">{stability(content, rule.name)} The charts show the whole run; the vertical line marks the update above, and a click chooses another one. The updates are on a logarithmic axis.</p>
+        <p class="note">{chanceOf(content)} The gradient of one layer may stand at more than 90° to backpropagation's, uphill for this layer alone, while that of all layers together still goes down. A layer's own error is computed at the layer, not carried down from the layer above.</p>
       </div>
     </div>
   );
 }
+
+/** Where the grey bands come from. */
+const chanceOf = ({ chance_how: how }: Content) =>
+  `Grey: chance. For W and B it comes ${how?.weight_angle ?? "from the number of entries"}, for errors ${how?.true_angle ?? "from 40 other draws of B"}.`;
 
 /** The last layer, where every rule computes the error from the loss itself. */
 const isOutputLayer = (content: Content, layer: string) => {
@@ -184,15 +188,15 @@ function Gauges({ place: { rule, layer, index }, isPair }: { place: Place; isPai
   const more = moreOf(numbers);
   const hasError = content.runs[rule.name].some((one) => isNumber(one.layers[layer].true_angle));
   const gauge = (key: Angle, label: string) => (
-    <Gauge label={label} angle={numbers[key]} band={content.chance[rule.name]?.[layer]?.[key]} how={content.chance_how?.[key] ?? HOW[key]} />
+    <Gauge label={label} angle={numbers[key]} band={content.chance[rule.name]?.[layer]?.[key]} />
   );
   return (
     <div class="gauges">
-      {isPair && gauge("weight_angle", `W and B of ${layer}`)}
+      {isPair && gauge("weight_angle", "W and B")}
       {!hasError ? <p class="note by-definition">Under {rule.name}, {layer} receives no error that could be compared with backpropagation's.</p>
         : isOutputLayer(content, layer)
         ? <p class="note by-definition">{layer} is the output layer: its error comes from the loss itself under every rule here, so the angle to backpropagation's is 0 by definition. The layers below show the difference.</p>
-        : gauge("true_angle", `the error at ${layer} and backpropagation's`)}
+        : gauge("true_angle", "error and bp's")}
       <dl class="layer-numbers">
         {isPair && <><dt>signs of W and B that agree</dt><dd>{percent(numbers.sign_agreement)}</dd></>}
         {more.map(([name, value]) => <><dt>{name}</dt><dd>{isAngle(name) ? degrees(value) : isNumber(value) ? short(value) : "not defined"}</dd></>)}
@@ -207,12 +211,12 @@ function Charts({ place: { rule, layer, index }, names, onCursor }: { place: Pla
     names.map((name) => curveOf(name, content.runs[name], pick, ruleStyle(name, content.rules), name === rule.name)).filter((one) => one.points.some(([, value]) => value !== null));
   const at = (one: Snapshot): LayerSnapshot | undefined => one.layers[layer];
   const bands = content.chance[rule.name]?.[layer] ?? {};
-  const angles = (key: Angle): Partial<ChartProps> => ({ unit: "°", to: 100, band: (bands[key] as Band | undefined) ?? null, guide: { at: 90, label: "chance" } });
+  const angles = (key: Angle): Partial<ChartProps> => ({ unit: "°", to: 100, band: (bands[key] as Band | undefined) ?? null, bandLabel: "chance", guide: { at: 90, label: "90°" } });
   const extra = [...new Set(names.flatMap((name) => content.runs[name].flatMap((one) => moreOf(one.layers[layer]).map(([key]) => key))))];
   const all: [string, Series[], Partial<ChartProps>][] = useMemo(() => [
     [`Angle of W and B, ${layer}`, series((one) => at(one)?.weight_angle), angles("weight_angle")],
     [`Angle of the error to backpropagation's, ${layer}`, series((one) => at(one)?.true_angle), angles("true_angle")],
-    ["Accuracy, test examples", series((one) => one.accuracy), { from: 0, to: 1 }],
+    ["Accuracy, test examples", series((one) => (isNumber(one.accuracy) ? 100 * one.accuracy : null)), { from: 0, to: 100, unit: " %" }],
     ["Loss, test examples", series((one) => one.loss), {}],
     ...extra.map((key): [string, Series[], Partial<ChartProps>] =>
       [`${key[0].toUpperCase()}${key.slice(1)}, ${layer}`, series((one) => moreOf(one.layers[layer]).find(([name]) => name === key)?.[1]), isAngle(key) ? { unit: "°", to: 100, guide: { at: 90, label: "90°" } } : {}]),
@@ -220,7 +224,7 @@ function Charts({ place: { rule, layer, index }, names, onCursor }: { place: Pla
   const update = content.runs[rule.name][index].update;
   return (
     <div class="run-charts">
-      {all.filter(([, curves], k) => curves.length || k < 2).map(([title, curves, options]) => (
+      {all.filter(([, curves]) => curves.length > 1 || curves.some(({ chosen }) => chosen)).map(([title, curves, options]) => (
         <Chart key={title} title={title} series={curves} xLabel="updates" xLog cursor={update} onCursor={onCursor} {...options} />
       ))}
     </div>

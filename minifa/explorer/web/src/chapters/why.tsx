@@ -46,7 +46,7 @@ export function Why({ parts }: ChapterProps): JSX.Element {
       </section>
       <section aria-labelledby="why-3" ref={third}>
         <h2 id="why-3">3. The same in a whole network: W turns towards B</h2>
-        <p class="sub">A training run of the network of this page under each rule, from the same initial weights and with the same batches.</p>
+        <p class="sub">A training run of the network of this page under each rule, from the same initial weights and with the same batches. Why does W turn? The error that B sends changes the weights below; the activities that these then produce enter the update of W, and add the direction of B to it.</p>
         <FirstRuns>
           <Training parts={isTraining ? parts : []} />
         </FirstRuns>

@@ -106,15 +106,16 @@ export function groupOf(symbol: string, content: Content): Group {
   return role === "feedback" ? "weight" : role === "truth" ? "error" : role;
 }
 
-/** By group, the largest magnitude in this moment under any of these films. */
-export function useLimits(films: Film[], key: string, content: Content): Record<string, number> {
+/** By group, the largest magnitude in these moments under any of these films. */
+export function useLimits(films: Film[], moments: (Moment | null)[], content: Content): Record<string, number> {
+  const keys = moments.map((one) => one?.key ?? "").join("\n"); // two rules may have different moments side by side
   return useMemo(() => {
     const limits: Record<string, number> = {};
-    for (const moment of films.flatMap((film) => film.filter((one) => one.key === key)))
+    for (const moment of films.flatMap((film) => film.filter((one) => keys.split("\n").includes(one.key))))
       for (const { symbol, array } of figuresOf(moment, false)) {
         const group = groupOf(bare(symbol), content);
         limits[group] = Math.max(limits[group] ?? 0, array.largest);
       }
     return limits;
-  }, [films, key, content]);
+  }, [films, keys, content]);
 }

@@ -8,7 +8,7 @@ import { isKernel, roleOf } from "../symbols";
 import type { Arr, Moment } from "../types";
 import type { Figure } from "./film";
 
-const [WIDEST, HIGHEST] = [44, 20]; // of a cell, in px; the width of a number
+const [WIDEST, HIGHEST] = [44, 18]; // of a cell, in px; the width of a number
 const ROOM = 256; // px for the height of a matrix
 const [MAPS_ROOM, KERNELS_ROOM] = [152, 256];
 const CAPTION = 34; // px with the gap below a picture

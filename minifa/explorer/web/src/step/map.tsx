@@ -199,6 +199,7 @@ function platesOf(node: Node, film: Film, at: number, status: (i: number) => Sta
   if (isWeighted(node.name, film)) {
     const up = isNow("gradients") ? plate("dW", UP, "gradient", "now") : plate("W", UP, "weight", statusAt("forward", "update", "constrain"));
     const asked = film.find(is("feedback"));
+    if (!asked && film.some(({ kind, terms }) => kind === "feedback" && isArray(terms.B))) return [up, <text x={node.middle} y={DOWN + 4} text-anchor="middle">no B</text>]; // the first layer
     if (!asked) return [up];
     const { W, B } = asked.terms;
     if (!isArray(B)) return [up, plate("–", DOWN, "feedback", "none")];

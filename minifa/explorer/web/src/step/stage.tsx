@@ -69,7 +69,7 @@ export interface StageProps {
 export function Stage({ sides, films, example, batch, width, focus, onFocus, onPin }: StageProps): JSX.Element {
   const { content } = useContext(AppContext);
   const [own] = sides.slice(-1);
-  const limits = useLimits(films, own.moment!.key, content);
+  const limits = useLimits(films, sides.map(({ moment }) => moment), content);
   const laid = useMemo(
     () => sides.map(({ moment, besideBp }) => (moment ? figuresOf(moment, besideBp).map((one) => layOut(one, moment, example, batch, width)) : [])),
     [sides, example, batch, width]);
@@ -116,7 +116,7 @@ function Column({ side, other, figures, limits, focus, onFocus, onPin }: ColumnP
   return (
     <section class="side" data-rule={side.rule}>
       <header>
-        <h3><b>{side.rule}</b> <span>{side.title}</span></h3>
+        <h3><b>{side.title}</b> <span>{side.rule}</span></h3>
         {moment && <Equation moment={moment} />}
       </header>
       <p class="compared">{moment && other?.moment ? compare(side, other) : ""}</p>
@@ -127,7 +127,7 @@ function Column({ side, other, figures, limits, focus, onFocus, onPin }: ColumnP
         return (
           <Heat
             key={`${figure.symbol} ${figure.name}`} array={figure.array} symbol={figure.symbol} name={figure.name} whole={figure.whole} example={figure.example} across={figure.across}
-            image={figure.image} cell={figure.cell} limit={figure.image ? undefined : limits[groupOf(symbol, content)]} marks={marksOf(figure)}
+            image={figure.image} cell={figure.cell} limit={figure.image ? undefined : limits[groupOf(symbol, content)]} marks={marksOf(figure)} note={partOf(moment!, symbol)}
             onPoint={(cell) => onFocus(cell && point(cell.index))} onPaint={({ index, start }) => start && onPin(point(index))}
           />
         );
@@ -135,6 +135,15 @@ function Column({ side, other, figures, limits, focus, onFocus, onPin }: ColumnP
       {moment?.kind === "feedback" && !isArray(moment.terms.B) && <div class="missing nothing"><span>no feedback matrix</span></div>}
     </section>
   );
+}
+
+/** Whether the equation computes the array, or computes from it. */
+function partOf({ kind, equation }: Moment, symbol: string): JSX.Element | null {
+  if (kind === "batch") return null;
+  const has = (text: string) => [...text.matchAll(/[A-Za-z]\w*/g)].some(([one]) => one === symbol);
+  const sides = equation.split("\n").map((line) => line.split("=")).filter((line) => line.length > 1);
+  const part = sides.some(([left]) => has(left)) ? "result" : sides.some((line) => line.slice(1).some(has)) ? "from" : "";
+  return part ? <b class="part">{part}</b> : null;
 }
 
 function NoMoment({ side, other }: { side: Side; other: Side | null }): JSX.Element {
@@ -170,7 +179,7 @@ function compare(side: Side, { rule, moment: theirs }: Side): string {
   if (side.rule === "bp") {
     if (theirs?.key !== mine.key) return `Under bp this error comes from: ${mine.title}.`;
     const { B, W } = mine.terms;
-    return isArray(B) && isArray(W) && isEqual(B.array, W.array) ? "B is W itself." : "";
+    return isArray(B) && isArray(W) && isEqual(B.array, W.array) ? `${mine.equation.includes("delta @ B.T") ? "δ Bᵀ = δ Wᵀ: " : ""}B is W itself.` : "";
   }
   if (mine.kind === "feedback") {
     const [B, W] = [mine.terms.B, theirs?.terms.B];
@@ -234,6 +243,8 @@ export function said(sides: Side[], focus: Focus): string {
   }).join(". ");
 }
 
+const LEAST_IMAGE = 48; // px
+
 /** The examples of the batch as pictures or rows; one is chosen for the whole film. */
 export function BatchView({ moment, example, onChoose, width }: { moment: Moment; example: number | null; onChoose: (example: number) => void; width: number }): JSX.Element | null {
   const { content } = useContext(AppContext);
@@ -245,7 +256,7 @@ export function BatchView({ moment, example, onChoose, width }: { moment: Moment
     return one === null ? "" : `target ${content.classes[one] ?? one}`;
   };
   if (array.shape.length !== 4 || ![1, 3].includes(array.shape[3])) return null;
-  const side = Math.max(2, Math.min(10, Math.floor(Math.min(120, width / 4 - 20) / array.shape[2])));
+  const side = Math.max(Math.ceil(LEAST_IMAGE / array.shape[2]), Math.min(10, Math.floor(Math.min(120, width / 4 - 20) / array.shape[2])));
   return (
     <div class="images">
       {Array.from({ length: array.shape[0] }, (_, n) => (
