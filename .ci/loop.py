@@ -26,7 +26,7 @@ FRAMES = 56  # of the film
 COLOURS = 128
 SHOWN = """
 document.head.appendChild(document.createElement("style")).textContent =
-  "header, footer, .lead, .onward, .hero .controls, .hero .note, .hero .chart { display: none !important }" +
+  "header, footer, .lead, .sub, .onward, .hero .controls, .hero .note, .hero .curves { display: none !important }" +
   ".mf main.wide { padding-top: 14px; padding-bottom: 14px }";
 """
 SHOW = """

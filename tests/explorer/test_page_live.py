@@ -8,6 +8,7 @@ import pytest
 from browsers import Keys
 
 import minifa as mf
+from minifa.explorer import grid
 
 RUN_SECONDS = 60  # for a whole run on a busy machine
 
@@ -58,7 +59,11 @@ def test_both_networks_learn_and_the_needle_falls(show):
     assert backprop >= 94 and alignment >= 90 and "from 90.0° to 5" in words
     gauges = window.run("return [...document.querySelectorAll('.gauge svg')].map((one) => one.ariaLabel)")
     assert "0.0°" in gauges[0] and re.search(r"5\d\.\d°, below chance: 80\.9° to 99\.1°", gauges[1])
-    assert f"agrees with minifa {mf.__version__} to" in window.text(".hero > .note")
+    note = window.text(".hero > .note")
+    assert f"agrees with minifa {mf.__version__} to" in note
+    if "Output layer only" in note:  # the control is trained after the two networks
+        assert f"it has {grid.WIDTH} hidden units instead of 16" in note
+    assert "0.0°: B is W" in window.text(".side .gauge")
 
 
 def test_the_slider_changes_B_and_what_happens(show):
@@ -109,6 +114,17 @@ def test_cells_of_B_are_set_by_pointer_and_keyboard(show):
     trained(window)
     window.run("[...document.querySelectorAll('button')].find((one) => one.innerText.startsWith('Undo')).click()")
     window.wait("!location.hash.includes('paint')")
+
+
+def test_all_cells_of_B_are_set_to_0_and_the_value_of_the_others_is_said(show):
+    window = show("chapter-5/rule=fa/rate=0.02/hidden=8/epochs=1")
+    trained(window, "After 180 updates")
+    assert re.search(
+        r"\+ and - set a cell to the size of a typical entry: ±0\.\d+ in linear2\.", window.text(".results")
+    )
+    window.run("[...document.querySelectorAll('button')].find((one) => one.innerText === 'All cells to 0').click()")
+    window.wait("document.querySelector('.playground').innerText.includes('Undo 80 cells')")
+    window.wait("/paint\\.linear2=[\\d.]+:(\\d+z){80}/.test(location.hash)")
 
 
 def test_a_drawn_digit_is_classified(show):

@@ -70,3 +70,19 @@ def test_a_rule_has_the_same_style_in_every_chart(chromium, pages):
         styles.setdefault(one["name"], set()).add((*one["colour"], one["dash"]))
     assert len(charts) > 1 and set(styles) == set(ELEVEN)
     assert all(len(kinds) == 1 for kinds in styles.values())
+
+
+def test_a_rule_has_the_same_style_in_every_chapter(chromium, pages):
+    chromium.media(prefers_reduced_motion="reduce")
+    styles = {"bp": set(), "fa": set()}
+    names = {"backpropagation": "bp", "feedback alignment": "fa"}
+    for place in ("chapter-0", "training/fa/linear2/100", "chapter-4/mlp/8/all"):
+        chromium.open(f"{pages('default')}#{place}")
+        chromium.wait("document.querySelector('.chart .curve')")
+        chromium.settle()
+        for one in itertools.chain(*chromium.run(CURVES)):
+            name = names.get(one["name"], one["name"])
+            if name in styles:
+                styles[name].add((*one["colour"], one["dash"]))
+    assert all(len(kinds) == 1 for kinds in styles.values()), styles
+    assert styles["bp"] != styles["fa"]

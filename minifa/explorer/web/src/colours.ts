@@ -46,21 +46,33 @@ export function gradient(theme: Theme): string {
   return `linear-gradient(to right, ${stops.join(",")})`;
 }
 
-// Each rule has a colour, a dash and a marker; any two of the first 16 differ in at least two of the three, and none has
-// the hues of the diverging scale.
+// Each rule has a colour, a dash and a marker, the same in every chapter; any two of 32 rules differ in at least two of the
+// three, and none has the hues of the diverging scale or the grey of the curves that are not rules.
 const CURVES = [
   ["#1b6e4b", "#6fd3a0"], ["#8030a0", "#d9a2f2"], ["#000000", "#f4f2ee"], ["#946400", "#f2be4a"],
   ["#b0306a", "#ff9ac4"], ["#00696b", "#5fd4d6"], ["#5d6b1a", "#c3d26a"], ["#5a4a42", "#cdb9ad"],
 ];
+const SLATE = ["#5b6a80", "#9fb0c8"];
 const DASHES = ["", "7 4", "2 4", "9 3 2 3"];
 export const MARKERS = ["circle", "square", "triangle", "diamond", "cross", "plus", "star", "wye"] as const;
+const USUAL = ["bp", "fa", "usf", "dfa", "frsf", "shallow", "brsf", "kolen_pollack", "weight_mirror", "sdfa", "drtp", "pepita"];
 
 export interface LineStyle { colour: string; dash: string; marker: (typeof MARKERS)[number] }
 
-/** The style of the rule with this place in the page's list. */
-export function lineStyle(place: number): LineStyle {
-  const [light, dark] = CURVES[place % CURVES.length];
+const both = ([light, dark]: string[]) => `light-dark(${light}, ${dark})`;
+
+function lineStyle(place: number): LineStyle {
   const round = Math.floor(place / CURVES.length);
-  const marker = MARKERS[(place + 3 * round) % MARKERS.length];
-  return { colour: `light-dark(${light}, ${dark})`, dash: DASHES[(place + round) % DASHES.length], marker };
+  const marker = MARKERS[(place + 2 * round) % MARKERS.length];
+  return { colour: both(CURVES[place % CURVES.length]), dash: DASHES[(place + round) % DASHES.length], marker };
 }
+
+/** The style of a rule. The usual rules have theirs on every page, the others by their order among the page's rules. */
+export function ruleStyle(name: string, rules: readonly { name: string }[]): LineStyle {
+  const others = rules.map((one) => one.name).filter((one) => !USUAL.includes(one));
+  return lineStyle([...USUAL, ...others].indexOf(name));
+}
+
+/** The style of a curve that is not a rule's: a layer, a depth, an earlier run. */
+export const plainStyle = (place: number): LineStyle =>
+  ({ colour: both(SLATE), dash: DASHES[place % DASHES.length], marker: MARKERS[place % MARKERS.length] });

@@ -113,13 +113,13 @@ export function DigitPad({ snapshot, data }: { snapshot: Snapshot; data: LiveDat
         </div>
       </div>
       <div class="row">
-        <figure>
+        <figure class="place">
+          {strokes.length === 0 && <span class="draw-here" aria-hidden="true">Draw here</span>}
           <canvas
             class="pad" ref={canvas} width={PAD} height={PAD} role="img" aria-label="A pad to draw on with a pointer; the pixels beside it can be set with the keyboard"
             onPointerDown={(event) => { event.currentTarget.setPointerCapture(event.pointerId); draw([...strokes, [pointAt(event)]]); }}
             onPointerMove={(event) => event.currentTarget.hasPointerCapture(event.pointerId) && strokes.length && draw([...strokes.slice(0, -1), [...strokes.at(-1)!, pointAt(event)]])}
           />
-          <figcaption class="note">Draw here.</figcaption>
         </figure>
         <figure class="paint">
           <Heat
@@ -129,7 +129,7 @@ export function DigitPad({ snapshot, data }: { snapshot: Snapshot; data: LiveDat
               show(image.map((value, i) => (i === index ? ink.current : value)), null);
             }}
           />
-          <figcaption class="note">What the network sees. Arrow keys and Enter set pixels, too.</figcaption>
+          <figcaption class="note">What the network sees. {tested === null ? "" : "Until you draw, this is a digit of the test set. "}Arrow keys and Enter set pixels, too.</figcaption>
         </figure>
         <div class="bars">
           <p class="story">{words}</p>

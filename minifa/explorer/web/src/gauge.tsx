@@ -12,6 +12,8 @@ export interface GaugeProps {
   how?: string;
   /** The same angle under other rules. */
   others?: [name: string, angle: number][];
+  /** Below the dial, instead of the number alone: "0.0°: B is W". */
+  value?: string;
   /** Without the words below, for small places. */
   bare?: boolean;
   /** A small dial with the number and the words beside it; `where` and `stale` complete the words. */
@@ -25,7 +27,7 @@ export interface GaugeProps {
 
 const MOST_LETTERS = 110; // three lines beside a small dial: the other rules' angles are left out where they do not fit
 
-export function Gauge({ label, angle, band, how, others = [], bare = false, compact = false, where = "", stale = false, missing }: GaugeProps): JSX.Element {
+export function Gauge({ label, angle, band, how, others = [], value: text, bare = false, compact = false, where = "", stale = false, missing }: GaugeProps): JSX.Element {
   const [x, y, radius] = [88, 88, 62];
   const at = (degree: number, r = radius) =>
     [x + r * Math.cos((degree * Math.PI) / 180), y - r * Math.sin((degree * Math.PI) / 180)].map((one) => one.toFixed(2)).join(" ");
@@ -57,7 +59,7 @@ export function Gauge({ label, angle, band, how, others = [], bare = false, comp
         <path class="needle" d={`M${x} ${y}L${at(0, radius - 9)}`} />
         {isKnown && <path class="needle" d={`M${x} ${y}L${at(angle, radius - 9)}`} />}
         <circle cx={x} cy={y} r={3.5} fill="currentColor" />
-        {!compact && <text class="big" x={88} y={116}>{isKnown ? degrees(angle) : "–"}</text>}
+        {!compact && <text class="big" x={88} y={116}>{isKnown ? text ?? degrees(angle) : "–"}</text>}
       </svg>
       {compact && (
         <figcaption>

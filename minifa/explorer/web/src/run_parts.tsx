@@ -2,7 +2,7 @@
 
 import type { ComponentChildren, JSX } from "preact";
 import type { Series } from "./chart";
-import { type LineStyle, lineStyle } from "./colours";
+import { type LineStyle, plainStyle } from "./colours";
 import { type Cell, Heat, type HeatProps } from "./heat";
 import { degrees, isNumber } from "./numbers";
 import type { Arr, Band, LayerSnapshot, Snapshot } from "./types";
@@ -27,7 +27,7 @@ export const lossIn = ({ loss }: Snapshot) => loss;
 /** The angle of every layer that has it. */
 export function angleCurves(run: readonly Snapshot[], which: "weight_angle" | "true_angle"): Series[] {
   const names = Object.keys(run[0]?.layers ?? {}).filter((name) => run.some((one) => isNumber(one.layers[name][which])));
-  return names.map((name, k) => curveOf(name, run, (one) => one.layers[name][which], lineStyle(k)));
+  return names.map((name, k) => curveOf(name, run, (one) => one.layers[name][which], plainStyle(k)));
 }
 
 export interface PairProps {

@@ -4,7 +4,7 @@
 import type { JSX } from "preact";
 import { useContext, useEffect, useState } from "preact/hooks";
 import { Chart } from "./chart";
-import { lineStyle } from "./colours";
+import { ruleStyle } from "./colours";
 import { AppContext } from "./context";
 import { Choice, Slider } from "./controls";
 import { beside, percent } from "./numbers";
@@ -78,7 +78,7 @@ function Results({ run: { snapshots }, wanted }: { run: Run; wanted: RunParams }
   const shown = snapshots.find(({ update }) => update === at) ?? snapshots.at(-1)!;
   const [weights, errors] = [angleCurves(snapshots, "weight_angle"), angleCurves(snapshots, "true_angle")];
   const chance = content.chance[wanted.rule] ?? {};
-  const curve = (pick: (one: Snapshot) => unknown) => curveOf(wanted.rule, snapshots, pick, lineStyle(0), true);
+  const curve = (pick: (one: Snapshot) => unknown) => curveOf(wanted.rule, snapshots, pick, ruleStyle(wanted.rule, content.rules), true);
   const common = { xLabel: "updates", xLog: true, xTo: wanted.updates, height: 210, cursor: shown.update, onCursor: setAt };
   return (
     <>

@@ -3,7 +3,7 @@
 import type { JSX } from "preact";
 import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Chart, isCalm, useFrames, useWidth } from "../chart";
-import { lineStyle } from "../colours";
+import { plainStyle } from "../colours";
 import { AppContext } from "../context";
 import { Slider } from "../controls";
 import { clamp, minus } from "../numbers";
@@ -75,8 +75,8 @@ export function Bowl(): JSX.Element {
   const curve = (share: (angle: number) => number) => Array.from({ length: 37 }, (_, k) => [5 * k, share(5 * k)] as const);
   const side = degrees < 0 ? -1 : 1;
   const shares = useMemo(() => [
-    { name: "small step: cos", points: curve((angle) => Math.cos(angle * RADIANS)), style: lineStyle(1) },
-    { name: "this step", points: curve((angle) => shareOfBest(side * angle, rate)), style: lineStyle(3), chosen: true },
+    { name: "small step: cos", points: curve((angle) => Math.cos(angle * RADIANS)), style: plainStyle(1) },
+    { name: "this step", points: curve((angle) => shareOfBest(side * angle, rate)), style: plainStyle(0), chosen: true },
   ], [rate, side]);
   return (
     <div class="card why-part">

@@ -40,9 +40,11 @@ export interface Choice { family: string; depth: number | null; rule: string | n
 
 export interface Summary { mean: number; low: number; high: number }
 
+const FAR_APART = 0.1; // from the lowest to the highest seed
+const HAS_LEARNED = 0.1; // above the accuracy before training
 const STILL_RISING = 0.05; // gain of accuracy in the last third of the epochs
 
-export const score = (value: number) => value.toFixed(2);
+export const score = (value: number) => `${(100 * value).toFixed(0)} %`;
 const and = (words: string[]) =>
   words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
 
@@ -86,10 +88,11 @@ export function besideControl(grid: RunGrid, cell: Cell): -1 | 0 | 1 {
   return own.high < other.low ? -1 : own.low > other.high ? 1 : 0;
 }
 
-/** The cell that ends farthest below the control of its network. */
+/** The cell that ends farthest below the control of its network, with every seed below every seed of the control. */
 export function worstCell(grid: RunGrid): Cell {
   const gain = (cell: Cell) => finalScore(cell).mean - finalScore(cellOf(grid, cell.family, cell.depth, controlOf(grid))).mean;
-  return grid.cells.reduce((worst, cell) => (gain(cell) < gain(worst) ? cell : worst));
+  const below = grid.cells.filter((cell) => besideControl(grid, cell) < 0);
+  return (below.length ? below : grid.cells).reduce((worst, cell) => (gain(cell) < gain(worst) ? cell : worst));
 }
 
 export function networkName(family: Family, depth: number): string {
@@ -107,21 +110,24 @@ function ofCell(grid: RunGrid, cell: Cell): string {
   const family = familyOf(grid, cell.family);
   const { mean: reached, low, high } = finalScore(cell);
   const first = grid.rules[0].name;
-  const spread = `${grid.meta.seeds.length} seeds: ${score(low)} to ${score(high)}`;
+  const seeds = cell.accuracy.map((run) => run[run.length - 1]).sort((a, b) => a - b);
+  const spread = `seeds: ${and(seeds.map(score))}`;
   const start = `With ${networkName(family, cell.depth)}, ${cell.rule} reaches ${score(reached)} (${spread})`;
   const control = controlOf(grid);
   if (cell.rule === control) {
-    return `${start}. This is the control: no error reaches a hidden layer, and only the output layer learns. ` +
+    return `${start}. This is the control, output layer only: no error reaches a hidden layer, and only the output layer learns. ` +
       `A rule that ends below ${score(reached)} would do better to leave the hidden layers as they were drawn.`;
   }
   const other = score(finalScore(cellOf(grid, cell.family, cell.depth, control)).mean);
   const relation = {
-    "-1": `: below the ${control} control at ${other}`,
-    "0": `: no different from the ${control} control at ${other}, as far as these seeds tell`,
-    "1": `: above the ${control} control at ${other}`,
+    "-1": `: every seed is below those of the control, which reaches ${other}`,
+    "0": high - low > FAR_APART
+      ? `: the seeds are too far apart to say whether it is below the control, which reaches ${other}`
+      : `: no clear difference from the control, which reaches ${other}`,
+    "1": `: above the control, which reaches ${other}`,
   }[besideControl(grid, cell)];
-  const best = cell.rule === first ? "" : `, where ${first} has ${score(finalScore(cellOf(grid, cell.family, cell.depth, first)).mean)}`;
-  return [`${start}${relation}${best}.`, aboutPace(cell), aboutErrors(grid, cell), aboutWeights(cell), elsewhere(grid, cell)].filter(Boolean).join(" ");
+  const best = cell.rule === first ? "" : `; ${first} reaches ${score(finalScore(cellOf(grid, cell.family, cell.depth, first)).mean)}`;
+  return [`${start}${relation}${best}.`, aboutPace(cell), aboutErrors(cell), aboutWeights(cell), elsewhere(grid, cell)].filter(Boolean).join(" ");
 }
 
 const PLACES = ["closer than chance", "chance", "farther than chance"];
@@ -133,13 +139,15 @@ function place(angle: number, band: Band | null): string {
   return `, ${found === 1 ? "which is " : ""}${PLACES[found]} (${degrees(band[0])} to ${degrees(band[1])})`;
 }
 
-function aboutErrors(grid: RunGrid, cell: Cell): string {
+function aboutErrors(cell: Cell): string {
   const angles = ends(cell.true_angle);
   const band = cell.chance.true_angle;
   if (!angles) return "No error reaches the lowest layer.";
   if (angles[1] < 0.05) return "Its errors are the true ones, at 0° by definition.";
-  const learns = band && angles[1] >= band[0] && besideControl(grid, cell) > 0 ? "; it learns in the layers above" : "";
-  return `The error at the lowest layer ends at ${degrees(angles[1])} to the true one${place(angles[1], band)}${learns}.`;
+  const curve = meanCurve(cell.accuracy) as number[];
+  const isAbove = band && angles[1] >= band[0] && curve[curve.length - 1] - curve[0] > HAS_LEARNED;
+  const learns = isAbove ? " Only the lowest hidden layer is shown; the error at the output layer is always exact, so the learning happens above the lowest layer." : "";
+  return `The error at the lowest layer ends at ${degrees(angles[1])} to the true one${place(angles[1], band)}.${learns}`;
 }
 
 function aboutWeights(cell: Cell): string {
@@ -163,7 +171,7 @@ function elsewhere(grid: RunGrid, cell: Cell): string {
   const { unit } = familyOf(grid, cell.family);
   return grid.families
     .filter((one) => one.name !== cell.family && one.unit === unit && one.depths.includes(cell.depth))
-    .map((one) => `The same ${one.kind}: ${score(finalScore(cellOf(grid, one.name, cell.depth, cell.rule)).mean)}.`)
+    .map((one) => `${one.kind[0].toUpperCase()}${one.kind.slice(1)}, the same network reaches ${score(finalScore(cellOf(grid, one.name, cell.depth, cell.rule)).mean)} under ${cell.rule}.`)
     .join(" ");
 }
 
@@ -177,10 +185,10 @@ function ofRow(grid: RunGrid, name: string, rule: string): string {
   if (rule === control) return `${start} Only the output layer learns, from features that stay as they were drawn.`;
   const below = cells.filter((one) => besideControl(grid, one) < 0).map((one) => String(one.depth));
   const above = cells.filter((one) => besideControl(grid, one) > 0).map((one) => String(one.depth));
-  const relation = [above.length && `above the ${control} control at ${and(above)}`, below.length && `below it at ${and(below)}`];
+  const relation = [above.length && `above the control at ${and(above)}`, below.length && `below it at ${and(below)}`];
   const told = relation.some(Boolean)
-    ? `It is ${and((above.length ? relation : [below.length && `below the ${control} control at ${and(below)}`]).filter((one) => one) as string[])}.`
-    : `At no depth do these seeds tell it from the ${control} control.`;
+    ? `It is ${and((above.length ? relation : [below.length && `below the control at ${and(below)}`]).filter((one) => one) as string[])}.`
+    : `At no depth do these seeds tell it from the control.`;
   return [start, told, errorsByDepth(cells)].filter(Boolean).join(" ");
 }
 
@@ -216,6 +224,6 @@ function ofColumn(grid: RunGrid, name: string, depth: number): string {
   const errors = lost.length
     ? `At the lowest layer the errors of ${and(lost.map((one) => `${one.rule} (${degrees(ends(one.true_angle)![1])})`))} are at chance.`
     : "";
-  return [`With ${networkName(familyOf(grid, name), depth)}: ${and(scores)}; the ${control} control has ${other}.`, ...told, errors]
+  return [`With ${networkName(familyOf(grid, name), depth)}: ${and(scores)}; the control has ${other}.`, ...told, errors]
     .filter(Boolean).join(" ");
 }

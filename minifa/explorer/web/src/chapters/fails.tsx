@@ -6,7 +6,7 @@ import { useContext, useRef } from "preact/hooks";
 import { writeAddress } from "../address";
 import type { ChapterProps } from "../app";
 import { Chart, type Series } from "../chart";
-import { type LineStyle, lineStyle } from "../colours";
+import { type LineStyle, plainStyle, ruleStyle } from "../colours";
 import { AppContext } from "../context";
 import { Choice } from "../controls";
 import { clamp, degrees, isNumber } from "../numbers";
@@ -32,6 +32,10 @@ function readChoice(grid: RunGrid, [family, depth, rule]: string[]): Chosen {
 }
 
 const addressOf = ({ family, depth, rule }: Chosen) => `${CHAPTER}/${writeAddress(family, depth ?? ALL, rule ?? ALL)}`;
+
+/** The strength of a cell's colour, 0 to 100: most steps where most cells are, between 60 % and 100 %. */
+const strength = (accuracy: number) => Math.round(100 * (1 - Math.sqrt(clamp((1 - accuracy) / 0.45, 0, 1))));
+const KEY = [0.55, 0.7, 0.8, 0.9, 0.95, 0.98];
 
 const SPAN = 56; // width of the strip of seeds, in pixels for accuracies from 0 to 1
 
@@ -99,9 +103,9 @@ function Matrix({ grid, family, chosen, onChoose }: MatrixProps): JSX.Element {
         </tr>
       </thead>
       <tbody>
-        {grid.rules.map(({ name }, r) => (
+        {grid.rules.map(({ name, title }, r) => (
           <tr key={name}>
-            <th scope="row">{button(r, -1, `${name}, all depths, ${family.title}`, isChosen(r, -1), name)}</th>
+            <th scope="row">{button(r, -1, `${name} ${title}, all depths, ${family.title}`, isChosen(r, -1), <>{name} <span class="full">{title}</span></>)}</th>
             {family.depths.map((depth, c) => {
               const cell = cellOf(grid, family.name, depth, name);
               const { mean, low, high } = finalScore(cell);
@@ -110,7 +114,7 @@ function Matrix({ grid, family, chosen, onChoose }: MatrixProps): JSX.Element {
               const words = name === control ? "the control" : WORDS[beside];
               const inChoice = isHere && (row < 0 || r === row) && (column < 0 || c === column);
               return (
-                <td key={depth} class={inChoice ? "chosen" : undefined} style={`--reached:${Math.round(100 * mean)}`}>
+                <td key={depth} class={inChoice ? "chosen" : undefined} style={`--reached:${strength(mean)}`}>
                   {button(r, c, `${score(mean)}: ${name}, ${networkName(family, depth)}; seeds ${score(low)} to ${score(high)}; ${words}`, isChosen(r, c), (
                     <>
                       <span class="score">{score(mean)}{name === control ? "" : <i>{MARKS[beside]}</i>}</span>
@@ -130,9 +134,8 @@ function Matrix({ grid, family, chosen, onChoose }: MatrixProps): JSX.Element {
 /** The style that a rule has in the other chapters; rules that the page does not train follow after these. */
 function useStyles(grid: RunGrid): (rule: string) => LineStyle {
   const { content } = useContext(AppContext);
-  const names = content.rules.map((one) => one.name);
-  const more = grid.rules.map((one) => one.name).filter((name) => !names.includes(name));
-  return (rule) => lineStyle([...names, ...more].indexOf(rule));
+  const more = grid.rules.filter(({ name }) => !content.rules.some((one) => one.name === name));
+  return (rule) => ruleStyle(rule, [...content.rules, ...more]);
 }
 
 const points = (values: readonly (number | null)[]) => values.map((value, epoch) => [epoch, value] as const);
@@ -140,15 +143,17 @@ const points = (values: readonly (number | null)[]) => values.map((value, epoch)
 /** The curves of a choice: of a cell its seeds, beside the first rule and the control; of a row or column the means. */
 function seriesOf(grid: RunGrid, chosen: Chosen, what: Quantity, styleOf: (rule: string) => LineStyle): Series[] {
   const cells = chosenCells(grid, chosen);
-  const curve = (cell: Cell) => points(meanCurve(cell[what]));
+  const scale = what === "accuracy" ? 100 : 1; // in %
+  const scaled = (values: readonly (number | null)[]) => points(values.map((one) => (one === null ? null : scale * one)));
+  const curve = (cell: Cell) => scaled(meanCurve(cell[what]));
   if (chosen.rule === null) return cells.map((cell) => ({ name: cell.rule, points: curve(cell), style: styleOf(cell.rule) }));
   if (chosen.depth === null) {
     const { colour } = styleOf(chosen.rule);
-    return cells.map((cell, k) => ({ name: `depth ${cell.depth}`, points: curve(cell), style: { ...lineStyle(k), colour } }));
+    return cells.map((cell, k) => ({ name: `depth ${cell.depth}`, points: curve(cell), style: { ...plainStyle(k), colour } }));
   }
   const [cell] = cells;
   const seeds = (cell[what] ?? []).map((run, k) => (
-    { name: `seed ${grid.meta.seeds[k]}`, points: points(run), style: styleOf(cell.rule), quiet: true }));
+    { name: `seed ${grid.meta.seeds[k]}`, points: scaled(run), style: styleOf(cell.rule), quiet: true }));
   const others = [grid.rules[0].name, controlOf(grid)].filter((name) => name !== cell.rule && what === "accuracy");
   return [
     ...others.map((name) => ({ name, points: curve(cellOf(grid, cell.family, cell.depth, name)), style: styleOf(name) })),
@@ -182,9 +187,9 @@ function Curves({ grid, chosen }: { grid: RunGrid; chosen: Chosen }): JSX.Elemen
   const layers = [...new Set(cells.map((one) => one.layers.weight_angle))];
   return (
     <div class="row curves">
-      <Chart title="Test accuracy" series={seriesOf(grid, chosen, "accuracy", styleOf)} xLabel="epoch" from={0} to={1} />
-      <Angles grid={grid} chosen={chosen} what="true_angle" title={`Error at ${cells[0].layers.true_angle}, beside the true one`} />
-      <Angles grid={grid} chosen={chosen} what="weight_angle" title={`W beside B, ${layers.join(" or ")}`} />
+      <Chart title="Test accuracy" series={seriesOf(grid, chosen, "accuracy", styleOf)} xLabel="epoch" unit=" %" from={0} to={100} />
+      <Angles grid={grid} chosen={chosen} what="true_angle" title={`Angle between the error at ${cells[0].layers.true_angle} and the true one`} />
+      <Angles grid={grid} chosen={chosen} what="weight_angle" title={`Angle between W and B, ${layers.join(" or ")}`} />
     </div>
   );
 }
@@ -203,7 +208,7 @@ function Table({ grid }: { grid: RunGrid }): JSX.Element {
         <table>
           <thead>
             <tr>
-              {["network", "rule", "rate", "accuracy", "seeds", "PyTorch", "error, true one", "chance", "W, B", "chance"].map((name, k) => (
+              {["network", "rule", "rate", "accuracy, %", "seeds, %", "PyTorch, %", "error, true one", "chance", "W, B", "chance"].map((name, k) => (
                 <th scope="col" class={k < 2 ? "text" : undefined}>{name}</th>
               ))}
             </tr>
@@ -218,9 +223,9 @@ function Table({ grid }: { grid: RunGrid }): JSX.Element {
                       <th scope="row" class="text">{networkName(family, cell.depth)}</th>
                       <td class="text">{cell.rule}</td>
                       <td>{cell.lr}</td>
-                      <td>{mean.toFixed(3)}</td>
-                      <td>{low.toFixed(3)} to {high.toFixed(3)}</td>
-                      <td>{cell.peer ? meanOf(cell.peer).toFixed(3) : "–"}</td>
+                      <td>{(100 * mean).toFixed(1)}</td>
+                      <td>{(100 * low).toFixed(1)} to {(100 * high).toFixed(1)}</td>
+                      <td>{cell.peer ? (100 * meanOf(cell.peer)).toFixed(1) : "–"}</td>
                       <td>{angle(cell.true_angle)}</td>
                       <td>{range(cell.true_angle && cell.chance.true_angle)}</td>
                       <td>{angle(cell.weight_angle)}</td>
@@ -241,15 +246,29 @@ function Origin({ grid }: { grid: RunGrid }): JSX.Element {
   const { meta } = grid;
   const [first, last] = [meta.search_seeds[0], meta.search_seeds[meta.search_seeds.length - 1]];
   return (
-    <p class="note">
+    <details class="as-table">
+      <summary>How these runs were made</summary>
+      <p class="note">
       Every run: {meta.data}, {meta.train} training and {meta.test} test examples, {meta.epochs} epochs, batches
       of {meta.batch_size}, {meta.optimizer}, seeds {meta.seeds.join(", ")}. Each network and rule has its own learning rate, the best on
       a held-out {Math.round(100 * meta.held_out)} % of the training examples under the seeds {first} to {last}: a rule does not fail here
       because of a rate that suits another one. Grey in the charts: angles by chance, mean ± 2 standard deviations; for errors of 40
       other draws of B in the network before training, for weights from their number. Made with minifa {meta.minifa}, commit {meta.commit}, {meta.date}, by <code>{meta.command}</code>
       {meta.torch && `; the peer in the table is PyTorch ${meta.torch}, with its own draws`}.
-    </p>
+      </p>
+    </details>
   );
+}
+
+/** The chapter's summary, with the numbers of the deepest networks. */
+function lead(grid: RunGrid): string {
+  const reached = (family: string, rule: string) => score(finalScore(cellOf(grid, family, familyOf(grid, family).depths.at(-1)!, rule)).mean);
+  const signed = grid.cells.filter(({ rule }) => rule === "usf" || rule === "frsf").map((cell) => finalScore(cell).mean);
+  const deep = networkName({ ...familyOf(grid, "cnn"), kind: "" }, familyOf(grid, "cnn").depths.at(-1)!);
+  return "With one hidden layer the rules hardly differ: even the control, output layer only (shallow), whose hidden weights stay as " +
+    "they were drawn, does well. With more layers the control falls, and so does feedback alignment. Little is lost if B has the signs of W " +
+    `(usf, frsf): at least ${score(Math.min(...signed))} in every network. Batch norm brings feedback alignment back to ${reached("cnn-batch-norm", "fa")} with ${deep}, ` +
+    `the control only to ${reached("cnn-batch-norm", controlOf(grid))}; fully connected networks were run without it.`;
 }
 
 export function Fails({ parts }: ChapterProps): JSX.Element {
@@ -269,11 +288,8 @@ export function Fails({ parts }: ChapterProps): JSX.Element {
   const names = grid.families.map((one) => one.name);
   return (
     <div class="fails">
-      <p class="lead">
-        With one hidden layer the rules hardly differ: even the control, whose hidden layer stays as it was drawn, does well. With more
-        layers the control falls, and so does feedback alignment. B with the signs of W (usf, frsf) prevents that, and so does batch
-        norm. Choose a cell, a rule or a depth, by mouse or with the arrow keys.
-      </p>
+      <p class="lead">{lead(grid)}</p>
+      <p class="sub single">Choose a cell, a rule or a depth, by mouse or with the arrow keys.</p>
       <div class="card">
         <div class="families">
           <Choice label="Networks" options={names} chosen={chosen.family} onChoose={toFamily} show={(name) => familyOf(grid, name).title} />
@@ -285,15 +301,16 @@ export function Fails({ parts }: ChapterProps): JSX.Element {
           ))}
         </div>
         <p class="note legend-of-runs">
-          Test accuracy, mean of {grid.meta.seeds.length} seeds; the stronger the colour, the higher. Ticks from 0 to 1: the seeds. Dotted: the control, {controlOf(grid)}. <i>▼</i> Every
-          seed is below every seed of the control: worse than hidden layers that stay as they were drawn.
+          Test accuracy, mean of {grid.meta.seeds.length} seeds. <span class="shades">{KEY.map((one) => <span style={`--reached:${strength(one)}`}>{score(one)}</span>)}</span> The
+          line below a number goes from 0 to 100 %: each solid tick is a seed, the dotted one is the mean of the control. <i>▼</i> Every
+          seed is below every seed of the control: the rule does worse than hidden layers that stay as they were drawn.
         </p>
-        <p class="note">{grid.rules.map(({ name, title }) => `${name}: ${title}`).join(" · ")}</p>
       </div>
       <div class="card">
         <h2>{chosen.rule === null ? "All rules" : `${chosen.rule}: ${grid.rules.find((one) => one.name === chosen.rule)!.title}`}, {chosen.depth === null ? family.title.replace(/^./, (letter) => letter.toLowerCase()) : networkName(family, chosen.depth)}</h2>
         <p class="story">{text}</p>
         <Curves grid={grid} chosen={chosen} />
+        <p class="note">{chosen.rule !== null && chosen.depth !== null ? `Thin: the seeds ${grid.meta.seeds.join(", ")}. Thick: their mean.` : "Each curve is the mean of the seeds."} Grey: chance.</p>
       </div>
       <Table grid={grid} />
       <Origin grid={grid} />

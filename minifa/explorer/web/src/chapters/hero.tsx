@@ -5,7 +5,7 @@ import type { JSX } from "preact";
 import { useContext, useEffect, useState } from "preact/hooks";
 import type { ChapterProps } from "../app";
 import { Chart, isCalm, useFrames, useWidth } from "../chart";
-import { lineStyle } from "../colours";
+import { type LineStyle, ruleStyle } from "../colours";
 import { AppContext } from "../context";
 import { Player, Slider } from "../controls";
 import { Gauge } from "../gauge";
@@ -16,6 +16,7 @@ import { accuracyIn, chanceBand, curveOf, share, thousands } from "../run_parts"
 import { SymbolText } from "../symbols";
 import type { Arr, Band, Content, RunParams, Snapshot, Source } from "../types";
 import { type Run, useRun } from "../use_run";
+import { type RunGrid, controlOf, finalScore } from "./fails-data";
 
 const [LR, WIDTH, EPOCHS] = [0.02, 16, 6]; // stable for both rules and for every angle, on each of the page's seeds
 // Accuracy of bp and fa (90 degrees) at the end: seed 0 0.94 and 0.95, seed 1 0.96 and 0.91, seed 2 0.95 and 0.93. Seed 2
@@ -52,7 +53,7 @@ export function caption(bp: Snapshot, fa: Snapshot, angle: number, isLast: boole
   if (isLast) {
     const end = `After ${thousands(fa.update)} updates, backpropagation has ${share(bp.accuracy)} of the test ${things} right, and the network with the wrong weights ${share(fa.accuracy)}.`;
     return now < angle
-      ? `${end} B is the same as at the start. W has turned towards it, from ${degrees(angle)} to ${degrees(now)}.`
+      ? `${end} B is the same as at the start. W has turned towards it, from ${degrees(angle)} to ${degrees(now)}${now < 90 ? ". That is enough: below 90°, the error that returns points on average to the same side as the true one (see “Why it works”)" : ""}.`
       : `${end} B is the same as at the start, but W has left it: ${degrees(now)} lie between them now.`;
   }
   const start = `Update ${thousands(fa.update)}: ${scores}.`;
@@ -71,22 +72,22 @@ interface PanelProps {
   /** The colours of W and B reach from -limit to limit. */
   limit: number;
   band: Band | null;
-  /** The place of the rule in the page's list. */
-  place: number;
+  style: LineStyle;
   width: number;
 }
 
-function Panel({ title, snapshot, note, text, limit, band, place, width }: PanelProps): JSX.Element {
+function Panel({ title, snapshot, note, text, limit, band, style, width }: PanelProps): JSX.Element {
   const pair = pairOf(snapshot)!;
+  const isCopy = pair.angle !== null && pair.angle < 0.05;
   const cell = { w: clamp(Math.floor((width - 56) / 2 / pair.W.shape[1]), 5, 14), h: width < 240 ? 7 : 10 };
   return (
-    <section class="card side" style={`--rule:${lineStyle(place).colour}`}>
+    <section class="card side" style={`--rule:${style.colour}`}>
       <div class="top">
         <div>
           <h2>{title}</h2>
           <p class="score"><b>{share(snapshot.accuracy)}</b> right</p>
         </div>
-        <Gauge label={`W and B, ${title}`} angle={pair.angle} band={band} bare />
+        <Gauge label={`W and B, ${title}`} angle={pair.angle} band={band} bare value={isCopy ? `${degrees(0)}: B is W` : undefined} />
       </div>
       <div class="wires">
         <div>
@@ -114,9 +115,11 @@ export function Hero(_: ChapterProps): JSX.Element {
   return (
     <>
       <p class="lead">
-        A network learns from its errors. Backpropagation carries them back through an exact copy of every forward weight. A brain, or
-        a chip, has no such copy. What happens if the errors return through other weights?
+        A network learns from its errors. Backpropagation carries them back through an exact copy of every forward weight. No way is
+        known in which a brain could keep such copies. Call the matrix on the way back <i>B</i>: backpropagation needs <i>B</i> = <i>W</i>. What happens
+        if the errors return through another <i>B</i>?
       </p>
+      <p class="sub single">The angle between two matrices is that of their entries read as one long vector; unrelated ones stand near 90° (grey: chance).</p>
       {typeof live === "string" ? <Stored content={content} reason={live} /> : <Trained live={live as LiveSource} />}
     </>
   );
@@ -149,7 +152,7 @@ function Trained({ live }: { live: LiveSource }): JSX.Element {
   if (failed) return <p class="story">{failed.message}</p>;
   return (
     <Film bp={bp.snapshots} fa={fa.snapshots} last={SHAPE.updates} angle={fa.params?.angle ?? angle} slider={slider} shallow={shallow} things="digits"
-      note={`Trained in this page on 8 × 8 digits, with ${WIDTH} hidden units and learning rate ${LR}; the page ${live.agreement.text}.`} />
+      note={`Trained in this page on 8 × 8 digits, with ${WIDTH} hidden units, ${EPOCHS} epochs and learning rate ${LR}; the page ${live.agreement.text}; minifa is the engine that made this page.`} />
   );
 }
 
@@ -171,6 +174,14 @@ interface FilmProps {
   things: string;
   /** The accuracy of a network of which only the output layer learns. */
   shallow?: number | null;
+}
+
+/** Why the control of chapter 4 ends higher: a larger network, longer training. */
+function aboutControl(content: Content): string {
+  const grid = content.grid as RunGrid | undefined;
+  const cell = grid?.cells.find(({ family, depth, rule }) => family === "mlp" && depth === 1 && rule === controlOf(grid));
+  if (!grid || !cell) return "";
+  return ` In “Where it fails” it reaches ${share(finalScore(cell).mean)} with one hidden layer: there it has 64 hidden units instead of ${WIDTH}, ${grid.meta.epochs} epochs instead of ${EPOCHS} and the learning rate that suits it best.`;
 }
 
 function Film({ bp, fa, last, angle, slider, note, things, shallow }: FilmProps): JSX.Element {
@@ -196,7 +207,7 @@ function Film({ bp, fa, last, angle, slider, note, things, shallow }: FilmProps)
     else setFrame((now) => (now === Infinity ? now : Math.min(now + (elapsed * frames) / FILM_MS, Math.max(0, count - 1))));
   });
 
-  const places = ["bp", "fa"].map((name) => Math.max(0, content.rules.findIndex((rule) => rule.name === name)));
+  const [styleOfBp, styleOfFa] = ["bp", "fa"].map((name) => ruleStyle(name, content.rules));
   const [left, right] = [bp[at], fa[at]];
   const words = left && right ? caption(left, right, angle, isWhole && at === count - 1, things) : "";
   useEffect(() => {
@@ -205,7 +216,7 @@ function Film({ bp, fa, last, angle, slider, note, things, shallow }: FilmProps)
   if (!left || !right) return <p class="story">The two networks are being trained.</p>;
   const first = pairOf(fa[0])!;
   const limit = Math.max(...[first.W, first.B, pairOf(fa[count - 1])!.W, pairOf(bp[count - 1])!.W].map((array) => array.largest));
-  const curve = (name: string, run: readonly Snapshot[], k: number) => curveOf(name, run.slice(0, at + 1), accuracyIn, lineStyle(places[k]), k === 1);
+  const curve = (name: string, run: readonly Snapshot[], k: number) => curveOf(name, run.slice(0, at + 1), accuracyIn, k ? styleOfFa : styleOfBp, k === 1);
   return (
     <div class="hero">
       <div class="controls">
@@ -218,16 +229,19 @@ function Film({ bp, fa, last, angle, slider, note, things, shallow }: FilmProps)
       </div>
       <p class="story">{words}</p>
       <div class="sides" ref={measure}>
-        <Panel title="Backpropagation" snapshot={left} place={places[0]} limit={limit} band={null} width={column} note="back: copied from W"
-          text="The error returns through W: B is copied after every update." />
-        <Panel title="Feedback alignment" snapshot={right} place={places[1]} limit={limit} band={chanceBand(first.B.values.length)} width={column} note="back: fixed"
-          text="The error returns through B, which stays as it is. Grey: angles of unrelated matrices." />
-        <Chart title={`Test ${things} that are right`} series={[curve("backpropagation", bp, 0), curve("feedback alignment", fa, 1)]}
-          xLabel="updates" xTo={last} unit=" %" to={100} height={300}
-          guide={isNumber(shallow) ? { at: 100 * shallow, label: width < 720 ? "last layer only" : "if only the last layer learned", below: true } : null} />
+        <Panel title="Backpropagation" snapshot={left} style={styleOfBp} limit={limit} band={null} width={column} note="back: W itself"
+          text="The error returns through W itself." />
+        <Panel title="Feedback alignment" snapshot={right} style={styleOfFa} limit={limit} band={chanceBand(first.B.values.length)} width={column} note="back: fixed"
+          text="The error returns through B, which stays as it is. Grey: chance." />
+        <section class="card curves">
+          <Chart title={`Test ${things} that are right`} series={[curve("backpropagation", bp, 0), curve("feedback alignment", fa, 1)]}
+            xLabel="updates" xTo={last} unit=" %" to={100} height={width > 1060 ? 352 : 280}
+            guide={isNumber(shallow) ? { at: 100 * shallow, label: "output layer only", below: true } : null} />
+        </section>
       </div>
       <p class="note">
         <SymbolText symbol="W" /> and <SymbolText symbol="B" /> of {first.layer}: one row for each hidden unit, one column for each {things === "digits" ? "digit" : "class"}. Blue is negative, orange positive. {note}
+        {isNumber(shallow) && ` “Output layer only” is the control: its hidden weights stay as they were drawn.${aboutControl(content)}`}
       </p>
     </div>
   );

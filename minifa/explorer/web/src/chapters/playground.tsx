@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { ChapterProps } from "../app";
 import { Chart } from "../chart";
-import { lineStyle } from "../colours";
+import { plainStyle, ruleStyle } from "../colours";
 import { makeArr } from "../content";
 import { AppContext } from "../context";
 import { Choice, Slider } from "../controls";
@@ -80,7 +80,7 @@ export function Playground({ parts }: ChapterProps): JSX.Element {
     <>
       <p class="lead">
         {engine && engine.kind !== "live" ? "Change anything and press Train: minifa trains the network. " : "Change anything: the network trains again at once. "}
-        Set cells of B yourself, and look what the network makes of your own digit.
+        Set cells of B yourself, and see how the network reads a digit that you draw.
       </p>
       {engine ? <Trained parts={parts} engine={engine} own={own} /> : <Stored content={content} reason={String(live)} />}
     </>
@@ -92,7 +92,7 @@ const hasSizes = ({ can, defaults }: Served) => can.hidden === true && Array.isA
 
 /** The runs that were computed when the page was written. */
 function Stored({ content, reason }: { content: Content; reason: string }): JSX.Element {
-  const series = Object.entries(content.runs).map(([name, run], k) => curveOf(name, run, accuracyIn, lineStyle(k)));
+  const series = Object.entries(content.runs).map(([name, run]) => curveOf(name, run, accuracyIn, ruleStyle(name, content.rules)));
   return (
     <section class="card">
       <p class="story">{reason} To train your own networks, run minifa explore --serve. These are the runs that were stored when the page was written.</p>
@@ -148,7 +148,7 @@ function Trained({ parts, engine, own }: TrainedProps): JSX.Element {
   const run = useRun(engine, can === true ? wanted : null, attempt);
   const title = content.rules.find((one) => one.name === settings.rule)?.title ?? TITLES[settings.rule] ?? settings.rule;
   const before = useBefore(run, wanted);
-  const place = choices.rules.indexOf(settings.rule);
+  const style = ruleStyle(settings.rule, choices.rules.map((name) => ({ name })));
   const changed = !isLive && wanted !== null && JSON.stringify(wanted) !== key;
   const words = can !== true ? can : !wanted ? "Choose, then press Train." : changed ? "The settings have changed: press Train." : summary(run, wanted, title);
   useEffect(() => {
@@ -157,7 +157,7 @@ function Trained({ parts, engine, own }: TrainedProps): JSX.Element {
   const last = run.snapshots.at(-1);
   const to = wanted?.updates ?? params.updates;
   const curves = (pick: (one: Snapshot) => unknown) =>
-    [curveOf("before", before, pick, lineStyle(2)), curveOf("now", run.snapshots, pick, lineStyle(place === 2 ? 3 : place), true)];
+    [curveOf("run before", before, pick, plainStyle(2)), curveOf(settings.rule, run.snapshots, pick, style, true)];
   return (
     <div class="playground">
       <section class="card controls">
@@ -175,6 +175,8 @@ function Trained({ parts, engine, own }: TrainedProps): JSX.Element {
           <Angles run={run} rule={settings.rule} to={to} />
         </div>
         {last && <Matrices run={run} settings={settings} change={change} />}
+      </div>
+      <div class="below">
         {last && own && <DigitPad snapshot={last} data={own.data} />}
         <Share params={params} epochs={settings.epochs} settings={settings} />
         <p class="note">{own && isLive ? `Trained in this page, which ${own.agreement.text}.` : "Trained by minifa."} 1,437 training digits of 8 × 8 pixels, batches of 8, one epoch is {BATCHES} updates; 360 test digits.</p>
@@ -198,8 +200,8 @@ function Angles({ run, rule, to }: { run: Run; rule: string; to: number }): JSX.
   const series = angleCurves(run.snapshots, ofWeights ? "weight_angle" : "true_angle");
   const least = Math.min(...series.map(({ name }) => first.layers[name].W.array.values.length));
   return (
-    <Chart title={ofWeights ? "Angle between W and B" : "Angle between the errors and backpropagation's"} series={series} xLabel="updates" xTo={to} unit="°" to={100}
-      band={ofWeights && series.length ? chanceBand(least) : null} height={220} />
+    <Chart title={ofWeights ? "Angle between W and B" : "Angle between the errors and backpropagation's"} series={series} xLabel="updates" xTo={to} unit="°" to={ofWeights ? 120 : 100}
+      band={ofWeights && series.length ? chanceBand(least) : null} bandLabel="chance" height={220} />
   );
 }
 
@@ -222,7 +224,7 @@ function Controls({ settings, choices, change, titleOf }: ControlsProps): JSX.El
         onInput={(to) => change({ rate: rounded(10 ** to) })} ends={["0.001", "1"]} />
       {rule === "fa" && (
         <>
-          <Choice label="B" labelled options={["drawn", "at an angle"]} chosen={angle === null ? "drawn" : "at an angle"} onChoose={(to) => change({ angle: to === "drawn" ? null : 90, painted: {} })} />
+          <Choice label="B" labelled options={["random", "at an angle"]} chosen={angle === null ? "random" : "at an angle"} onChoose={(to) => change({ angle: to === "random" ? null : 90, painted: {} })} />
           {angle !== null && <Slider label="Angle between B and W at the start" value={angle} min={0} max={180} step={5} text={`${angle}°`} onInput={(to) => change({ angle: to })} />}
         </>
       )}
@@ -253,6 +255,9 @@ function Matrices({ run, settings, change }: { run: Run; settings: Settings; cha
   const names = Object.keys(last.feedback);
   if (!names.length) return null;
   const canPaint = Object.keys(cellsOf(settings)).length > 0;
+  const sizeIn = (name: string) => settings.painted[name]?.size ?? sizeOf(first.feedback[name].array);
+  const zeros = () => change({ painted: Object.fromEntries(Object.entries(cellsOf(settings)).map(([name, cells]) =>
+    [name, { size: sizeIn(name), cells: Object.fromEntries(Array.from({ length: cells }, (_, index) => [index, 0 as Sign])) }])) });
   const count = Object.values(settings.painted).reduce((sum, { cells }) => sum + Object.keys(cells).length, 0);
   const paint = (name: string, array: Arr, index: number) => {
     const { size, cells } = settings.painted[name] ?? { size: sizeOf(array), cells: {} };
@@ -264,11 +269,12 @@ function Matrices({ run, settings, change }: { run: Run; settings: Settings; cha
       <div class="bar">
         <h2>{canPaint ? "Set cells of B" : "W and B"}</h2>
         {canPaint && <Choice label="Set cells to" labelled options={BRUSHES} chosen={brush} onChoose={setBrush} />}
+        {canPaint && <button class="button" onClick={zeros}>All cells to 0</button>}
         {canPaint && <button class="button" disabled={!count} onClick={() => change({ painted: {} })}>{count ? `Undo ${count} ${count === 1 ? "cell" : "cells"}` : "Undo"}</button>}
       </div>
       <p class="note">
         {canPaint
-          ? "Press or drag on B, or take the arrow keys and Enter; the network then trains again. "
+          ? `Press or drag on B, or take the arrow keys and Enter; the network then trains again. + and − set a cell to the size of a typical entry: ${names.map((name) => `±${sizeIn(name)} in ${name}`).join(", ")}. `
           : `The rule ${settings.rule} computes B from W at every update, so no cell can be set. `}
         {settings.rule === "kolen_pollack" ? "B is shown as it is before training; this rule changes it. " : ""}
       </p>
@@ -302,7 +308,7 @@ function Share({ params, epochs, settings }: { params: RunParams; epochs: number
   return (
     <section class="card share">
       <div class="bar">
-        <h2>Take it with you</h2>
+        <h2>Link and Python</h2>
         <div class="row">
           <button class="button" onClick={() => copy(`${location.href.split("#")[0]}#${writeSettings(settings)}`, "The link is")}>Copy the link</button>
           <button class="button" onClick={() => copy(code, "The script is")}>Copy the Python</button>

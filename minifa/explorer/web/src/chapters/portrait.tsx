@@ -3,7 +3,7 @@
 import type { JSX } from "preact";
 import { useContext, useEffect, useMemo, useState } from "preact/hooks";
 import { Chart, isCalm, useFrames, useWidth } from "../chart";
-import { lineStyle } from "../colours";
+import { ruleStyle } from "../colours";
 import { AppContext } from "../context";
 import { Choice } from "../controls";
 import { clamp, minus } from "../numbers";
@@ -17,7 +17,7 @@ const RUN_S = 4; // the seconds in which the points run along their paths
 const TIMES = [2, 4, 8]; // of the chart: the first at which both losses have reached their ends
 const FLAT = 0.01;
 const NAMES: Record<ScalarRule, string> = { fa: "feedback alignment", bp: "backpropagation" };
-const STYLES: Record<ScalarRule, ReturnType<typeof lineStyle>> = { fa: lineStyle(1), bp: lineStyle(2) };
+const STYLES: Record<ScalarRule, ReturnType<typeof ruleStyle>> = { fa: ruleStyle("fa", []), bp: ruleStyle("bp", []) };
 
 const two = (value: number) => minus((Math.abs(value) < 0.005 ? 0 : value).toFixed(2));
 const of = ([w1, w2]: Point) => `w₁ = ${two(w1)}, w₂ = ${two(w2)}`;

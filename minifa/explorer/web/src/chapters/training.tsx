@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { writeAddress } from "../address";
 import { Chart, type ChartProps, type Series, useFrames } from "../chart";
-import { lineStyle } from "../colours";
+import { ruleStyle } from "../colours";
 import { makeArr } from "../content";
 import { AppContext } from "../context";
 import { Choice, Player } from "../controls";
@@ -208,7 +208,7 @@ function Gauges({ place: { rule, layer, index }, isPair }: { place: Place; isPai
 function Charts({ place: { rule, layer, index }, names, onCursor }: { place: Place; names: string[]; onCursor: (update: number) => void }): JSX.Element {
   const { content } = useContext(AppContext);
   const series = (pick: (one: Snapshot) => unknown): Series[] =>
-    names.map((name) => curveOf(name, content.runs[name], pick, lineStyle(content.rules.findIndex((one) => one.name === name)), name === rule.name)).filter((one) => one.points.some(([, value]) => value !== null));
+    names.map((name) => curveOf(name, content.runs[name], pick, ruleStyle(name, content.rules), name === rule.name)).filter((one) => one.points.some(([, value]) => value !== null));
   const at = (one: Snapshot): LayerSnapshot | undefined => one.layers[layer];
   const bands = content.chance[rule.name]?.[layer] ?? {};
   const angles = (key: Angle): Partial<ChartProps> => ({ unit: "°", to: 100, band: (bands[key] as Band | undefined) ?? null, bandLabel: "chance", guide: { at: 90, label: "90°" } });

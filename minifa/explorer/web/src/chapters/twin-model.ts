@@ -17,6 +17,8 @@ export interface Layer {
   inputs: ArrayLike<number> | null;
   outputs: ArrayLike<number> | null;
   examples: number;
+  /** The number of examples of the update; the page may hold the errors of the first ones only. */
+  batch: number;
   /** The weights after the update of the film. */
   after: ArrayLike<number> | null;
   isOutput: boolean;
@@ -61,6 +63,7 @@ export function layersOf(film: Film): Layer[] {
       inputs: isMatrix(inputs) && inputs.shape[1] >= W.shape[0] ? firstColumns(inputs, W.shape[0]) : null,
       outputs: isMatrix(outputs) && outputs.shape[1] === W.shape[1] ? outputs.values : null,
       examples: errors.shape[0],
+      batch: termOf(moment, "delta")?.of?.[0] ?? errors.shape[0],
       after: arrayOf(find("update", moment.layer), "W_new")?.values ?? null,
       isOutput: found.length === 0,
       of: termOf(moment, "W")?.of ?? null,
@@ -113,13 +116,15 @@ export function chanceBand(layer: Layer, e: ArrayLike<number>, truth: ArrayLike<
   return [middle - 2 * sd, middle + 2 * sd];
 }
 
-/** The synapse that carries most of the error. */
-export function strongest({ W, rows, columns }: Layer, e: ArrayLike<number>, shownRows = rows, shownColumns = columns): [number, number] {
+/** The largest of the weights whose unit is active in an example. */
+export function strongest({ W, rows, columns, inputs }: Layer, example: number, shownRows = rows, shownColumns = columns): [number, number] {
   let best: [number, number] = [0, 0];
   let most = -1;
+  const active = inputs && rowOf(inputs, example, rows);
+  const isSilent = !active || active.every((value) => value === 0);
   for (let i = 0; i < shownRows; i++)
     for (let j = 0; j < shownColumns; j++) {
-      const size = Math.abs(e[j] * W[i * columns + j]);
+      const size = isSilent || active[i] ? Math.abs(W[i * columns + j]) : 0;
       if (size > most) [most, best] = [size, [i, j]];
     }
   return best;

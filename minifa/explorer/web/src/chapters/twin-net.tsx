@@ -9,8 +9,9 @@ import type { Layer } from "./twin-model";
 
 export const MOST_ROWS = 12;
 export const MOST_COLUMNS = 12;
-const [LEAST_GAP, MOST_GAP, ROOM] = [20, 44, 240]; // between units
+const [LEAST_GAP, MOST_GAP, ROOM] = [20, 44, 288]; // between units
 const HEAD = 34;
+const HALF = 64; // of the longest text above the bars
 
 export type Synapse = readonly [row: number, column: number];
 
@@ -20,7 +21,7 @@ export interface NetProps {
   copies: ArrayLike<number>;
   chosen: Synapse;
   onChoose: (synapse: Synapse) => void;
-  /** Activities of one example below and above; the error above; what arrives below, and backpropagation's. */
+  /** Activities of one example below and above; the error at the outputs; the one that arrives, and backpropagation's. */
   inputs: ArrayLike<number> | null;
   outputs: ArrayLike<number> | null;
   error: ArrayLike<number>;
@@ -149,7 +150,7 @@ export function Net(props: NetProps): JSX.Element {
   const forward = useMemo(() => <Lines {...shared} weights={weight} />, [places, i, j, near]);
   const top = (text: string) => <text class="head" x={width / 2} y={16} text-anchor="middle">{text}</text>;
   const side = (below: string, above: string) => zone > 80 && [below, above].map((text, k) => (
-    <text class="side" x={k ? width - zone / 2 : zone / 2} y={16} text-anchor="middle">{text}</text>
+    <text class="side" x={k ? width - Math.max(zone / 2, HALF) : Math.max(zone / 2, HALF)} y={16} text-anchor="middle">{text}</text>
   ));
   return (
     <div class="net" role="group" tabIndex={0} onKeyDown={keys} aria-label="The synapses of the layer; arrow keys choose one: up and down its lower unit, left and right its upper unit">
@@ -167,7 +168,7 @@ export function Net(props: NetProps): JSX.Element {
         </g>
         <g transform={`translate(0 ${height})`}>
           {top("← Back: error")}
-          {side("error below", "error above")}
+          {side("error that arrives", "error at the outputs")}
           <Lines {...shared} weights={copy} original={weight} />
           <Bars x={0} zone={zone} at={places.leftAt} values={first(props.delta, rows)} limit={most} role="error" marks={first(props.truth, rows)} />
           <Bars x={width - zone} zone={zone} at={places.rightAt} values={first(props.error, columns)} limit={largest(props.error)} role="error" />

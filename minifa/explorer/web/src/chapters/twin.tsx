@@ -18,6 +18,7 @@ import { MOST_COLUMNS, MOST_ROWS, Net, type Synapse } from "./twin-net";
 
 const AGREES = 1e-5; // relative: float32 on the engine's side
 const SINGLE = 2000; // the seed of random weights for one twin at a time
+const DIGIT = 80; // the width of the example in pixels
 const REACH = 1.5; // the slider reaches 1.5 times the largest weight
 
 export function Twin(_: ChapterProps): JSX.Element {
@@ -75,7 +76,7 @@ function Board({ layer, film, children }: { layer: Layer; film: Film; children: 
   const truth = useMemo(() => carried(error, W, rows), [layer, error]);
   const band = useMemo(() => chanceBand(layer, error, truth), [layer, error]);
   const off = useMemo(() => disagreement(layer), [layer]);
-  const [chosen, setChosen] = useState<Synapse>(() => strongest(layer, error, shownRows, shownColumns));
+  const [chosen, setChosen] = useState<Synapse>(() => strongest(layer, example, shownRows, shownColumns));
   const draws = useMemo(() => wrongTwins(layer, SINGLE), [layer]);
   const copies = useMemo(() => copiesOf(layer, cuts), [layer, cuts]);
   const delta = useMemo(() => carried(error, copies, rows), [error, copies]);
@@ -96,31 +97,32 @@ function Board({ layer, film, children }: { layer: Layer; film: Film; children: 
         <div class="twin-picture" ref={place}>
           <Net layer={layer} copies={copies} chosen={chosen} onChoose={setChosen} inputs={layer.inputs && rowOf(layer.inputs, example, rows)} outputs={layer.outputs && rowOf(layer.outputs, example, columns)} error={error} delta={delta} truth={truth} names={names} width={clamp(width, 280, 760)} />
           <p class="note">
-            Lines: <span class="key plus" /> weight above zero, <span class="key minus" /> below zero, thicker where larger. Bars: values of the units, left of
-            the line below zero. <span class="key tick" /> the error that backpropagation brings.
+            Lines: <span class="key plus" /> weight above zero, <span class="key minus" /> below zero, thicker where larger. <span class="key block" /> Value of a unit:
+            to the right of its thin line above zero, to the left below zero. <span class="key tick" /> Backpropagation's error. {aboutError(layer, film)}
             {layer.of && ` The page holds the first ${rows} of the ${layer.of[0]} units below; errors and angles are those of this part.`}
             {isPart && ` Drawn are the first ${shownRows} of ${rows} and ${shownColumns} of ${columns} units; all of them are computed.`}
           </p>
         </div>
         <div class="twin-side">
-          <Gauge label="the error below and backpropagation's" angle={angle} band={band} how="if all twins are random, from 40 draws" />
+          <Example film={film} layer={layer} example={example} onChoose={setExample} names={names} />
+          {children}
+          <Gauge label="the error that arrives and backpropagation's error" angle={angle} band={band} />
+          <p class="note">Grey: chance, the angles of errors that arrive through random twins only (40 draws).</p>
           <p class="story">{words}</p>
           <div class="cut one">
             <Slider label={`Twin of the weight from unit ${chosen[0]} to ${names ? `class ${names[chosen[1]]}` : `unit ${chosen[1]}`}`} value={copies[at]} min={-limit} max={limit} step={limit / 100} text={short(copies[at])} onInput={setTwin} />
             <div class="buttons">
-              <button class="button" onClick={() => { setTwin(draws.values[tries % W.length]); setTries(tries + 1); }}>Cut: a random weight</button>
+              <button class="button" onClick={() => { setTwin(draws.values[tries % W.length]); setTries(tries + 1); }}>Random weight instead</button>
               <button class="button" disabled={!isCut} onClick={() => setTwin(W[at])}>Reconnect</button>
             </div>
           </div>
           <div class="cut">
             <Slider label="How many twins are wrong" value={cuts.wrong} min={0} max={W.length} text={`${cuts.wrong} of ${W.length}`} onInput={(count) => setCuts({ ...cuts, set: {}, wrong: count })} ends={["none", "all"]} />
             <div class="buttons">
-              <button class="button" title="Other random weights for the wrong twins" disabled={cuts.wrong === 0} onClick={() => setCuts({ ...cuts, draw: cuts.draw + 1 })}>Draw again</button>
+              <button class="button" title="For the wrong twins" disabled={cuts.wrong === 0} onClick={() => setCuts({ ...cuts, draw: cuts.draw + 1 })}>Other random weights</button>
               <button class="button" disabled={wrong === 0} onClick={() => setCuts(INTACT)}>Reconnect all</button>
             </div>
           </div>
-          <Example film={film} layer={layer} example={example} onChoose={setExample} names={names} />
-          {children}
         </div>
       </div>
       <p class="note">
@@ -142,10 +144,10 @@ function Example({ film, layer, example, onChoose, names }: { film: Film; layer:
   const answer = names && scores ? names[scores.indexOf(Math.max(...scores))] : null;
   return (
     <div class="twin-example">
-      {image && example < image.shape[0] && <Heat array={image} symbol="x" name={`example ${example + 1}`} example={example} image caption={false} cell={{ w: Math.max(1, Math.round(56 / image.shape[2])), h: Math.max(1, Math.round(56 / image.shape[2])) }} />}
+      {image && example < image.shape[0] && <Heat array={image} symbol="x" name={`example ${example + 1}`} example={example} image caption={false} cell={{ w: Math.max(1, Math.round(DIGIT / image.shape[2])), h: Math.max(1, Math.round(DIGIT / image.shape[2])) }} />}
       <div>
         {count > 1 && <Choice label="Example" options={Array.from({ length: count }, (_, k) => String(k + 1))} chosen={String(example + 1)} onChoose={(one) => onChoose(Number(one) - 1)} />}
-        {target !== null && answer !== null && <p class="note">Example {example + 1}: class {target}; the network says {answer}.</p>}
+        {target !== null && answer !== null && <p class="note">Class {target}; the network says {answer}.</p>}
       </div>
     </div>
   );
@@ -155,17 +157,23 @@ function sentence(layer: Layer, [i, j]: Synapse, copies: ArrayLike<number>, wron
   const { W, columns } = layer;
   const at = i * columns + j;
   const all = W.length;
-  if (wrong === 0) return `Every one of the ${all} twins holds the number of its weight. What arrives below is exactly the error of backpropagation: ${degrees(angle)}.`;
-  if (angle === null) return `${wrong} of ${all} twins are wrong, and no error arrives below: no angle is defined.`;
+  if (wrong === 0) return `Every one of the ${all} twins holds the number of its weight. The error that arrives is exactly that of backpropagation: ${degrees(angle)}.`;
+  if (angle === null) return `${wrong} of ${all} twins are wrong, and no error arrives: no angle is defined.`;
   if (wrong === 1 && copies[at] !== W[at])
-    return `The weight is ${short(W[at])}, its twin ${short(copies[at])}. One wrong twin of ${all} turns the error below by ${degrees(angle)}.`;
+    return `The weight is ${short(W[at])}, its twin ${short(copies[at])}. One wrong twin of ${all} turns the error that arrives by ${degrees(angle)}.`;
   const turned = angle < 15 ? "That is nearly the same." : angle < 90 ? "It still points to the same side." : "It points to the other side.";
   const isChance = band !== null && angle >= band[0] && angle <= band[1] && wrong > all / 2;
-  return `${wrong} of ${all} twins ${wrong === 1 ? "is" : "are"} wrong: the error below stands at ${degrees(angle)} to backpropagation's. ${isChance ? "That is within chance." : turned}`;
+  return `${wrong} of ${all} twins ${wrong === 1 ? "is" : "are"} wrong: ${degrees(angle)} lie between the error that arrives and backpropagation's. ${isChance ? "That is chance." : turned}`;
 }
 
-function updateSentence({ W, after }: Layer): string {
+function aboutError({ isOutput }: Layer, film: Film): string {
+  if (!isOutput) return "The error at the outputs of this layer came back from the layer above.";
+  const isSoftmax = film.some(({ kind, equation }) => kind === "loss" && equation.includes("softmax"));
+  return `The error at the outputs is output minus target${isSoftmax ? ": the probability of a class minus 1 for the right class, minus 0 for the others, divided by the number of examples" : ""}.`;
+}
+
+function updateSentence({ W, after, batch }: Layer): string {
   if (!after || after.length !== W.length) return "Every update changes the weights, and every twin has to change with its weight.";
   const changed = Array.from(W).filter((value, k) => value !== after[k]).length;
-  return `This one update changes ${changed} of the ${W.length} weights, and each of their twins has to change by the same number, without being told.`;
+  return `The update on this batch of ${batch} examples changes ${changed} of the ${W.length} weights, and each of their twins has to change by the same number, without being told.`;
 }
