@@ -8,11 +8,11 @@ import { isNumber } from "../numbers";
 import type { Content, Film, Moment } from "../types";
 import { arrivesAt } from "./film";
 
-// What each gauge compares. The last two are equal where the error above is still the same under both rules.
+// The last two are equal where the error above is still the same under both rules.
 const SHOWN: [label: string, shown: string][] = [
-  ["W and B", "the matrices W and B"],
-  ["what B and W carry", "one error, through B and through W"],
-  ["this delta and backpropagation's", "this error and bp's, all the way"],
+  ["W and B", "W and B"],
+  ["what B and W carry", "δ Bᵀ and δ Wᵀ"],
+  ["this delta and backpropagation's", "this error and bp's"],
 ];
 
 /** Where an angle is measured. */
@@ -44,7 +44,7 @@ export function Angles({ rule, film, at }: { rule: string; film: Film; at: numbe
         if (place < 0) return <Gauge compact stale key={label} label={shown} angle={null} missing={isComing ? "not computed yet" : `not defined under ${rule}`} />;
         const moment = film[place];
         return (
-          <Gauge compact key={label} label={shown} where={`${placeOf(label, moment)}${place < at ? " (an earlier moment)" : ""}`} stale={place < at} angle={moment.angles[label]} band={moment.chance[label]}
+          <Gauge compact key={label} label={shown} where={placeOf(label, moment)} stale={place < at} angle={moment.angles[label]} band={moment.chance[label]}
             how={moment.chance_how?.[label]} others={othersOf(label, moment, rule, content)} />
         );
       })}

@@ -209,7 +209,8 @@ function compare(side: Side, { rule, moment: theirs }: Side): string {
 export function Readout({ sides, focus, pinned, onClear }: { sides: Side[]; focus: Focus | null; pinned: boolean; onClear: () => void }): JSX.Element {
   const found = sides.map((side) => inspect(side, focus));
   if (!focus || found.every((one) => !one))
-    return <p class="hint">Point at a number, or click on it to keep it: its exact value and the sum behind it appear here, under both rules.</p>;
+    return <p class="hint">Point at a number, or click on it to keep it: its exact value and the sum behind it appear here, under both rules.
+      <span class="dials">The dials compare the two matrices; one error δ, carried through B and through W; the error that arrives and bp's. ○: another rule. Pale: an earlier moment.</span></p>;
   return (
     <>
       {sides.map((side, k) => {
