@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import standin
+from explorer_fixtures import _chromium, _firefox, chromium, pages, text_of, window  # noqa: F401  fixtures of tests/explorer
 
 import minifa as mf
 from minifa import backend

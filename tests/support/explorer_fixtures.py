@@ -1,4 +1,5 @@
-"""Pages and browsers that the tests of the explorer share."""
+"""Pages and browsers that the tests of the explorer share: fixtures that tests/conftest.py imports. A conftest.py in
+tests/explorer would hide the other one from the tests that import it."""
 
 from __future__ import annotations
 
