@@ -10,9 +10,9 @@ import re
 from page_checks import WEB
 
 BUNDLE = importlib.resources.files("minifa").joinpath("explorer/bundle/explorer.js").read_bytes()
-# The aim was 150 kB, and 80 kB packed. The six chapters and four sources need more: without Preact (14 kB), D3 (12 kB) and
-# style sheets (29 kB) the bundle is some 160 kB of the page's own code and sentences. These numbers keep it from growing
-# unseen.
+# The aim was 150 kB, and 80 kB packed. The six chapters and four sources need more: without Preact (14 kB), D3 (12 kB)
+# and style sheets (29 kB) the bundle is some 160 kB of the page's own code and sentences. These numbers keep it from
+# growing unseen.
 LARGEST, LARGEST_PACKED = 225_000, 86_000
 
 
