@@ -345,6 +345,8 @@ class Handler(BaseHTTPRequestHandler):
         with _is_closed(self.connection) as gone:
             ends = self.server.closing.is_set, work.stop.is_set, gone
             for message in self.server.session.answers(request, lambda: any(end() for end in ends)):
+                if "stopped" in message and self.server.closing.is_set():
+                    return  # the connection ends without a last message: the page tells that the engine is gone
                 self.wfile.write(_line(message))
 
     def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
