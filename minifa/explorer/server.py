@@ -463,7 +463,7 @@ def is_loopback(host: str) -> bool:
 def _is_any(host: str) -> bool:
     """Whether this address stands for all addresses of the machine."""
     with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host or "0.0.0.0").is_unspecified
+        return not host or ipaddress.ip_address(host).is_unspecified
     return False
 
 
