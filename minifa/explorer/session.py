@@ -257,7 +257,7 @@ class Session:
             yield {"id": identity, "error": one_line(str(error), LONGEST_ERROR)}
         except MemoryError:
             yield {"id": identity, "error": "memory does not suffice: choose smaller widths or a smaller batch"}
-        except Exception as error:  # of a user's rule, or a defect: the page is told, the terminal shows where
+        except Exception as error:  # of a user's rule, or a bug: the page gets a sentence, the terminal the traceback
             print_stderr(traceback.format_exc())
             what = one_line(f"{type(error).__name__}: {error}", LONGEST_ERROR)
             yield {"id": identity, "error": f"the engine stopped with {what}"}
