@@ -81,7 +81,9 @@ def _read_posix(redraw: Callable[[], None]) -> str:
             if size.has_changed():
                 redraw()
         key = os.read(fd, 1)
-        first = key[0] if key else ord(END)
+        if key in (b"", b"\0"):  # Linux turns a Ctrl-D pressed before `change` into a zero byte
+            return END
+        first = key[0]
         if first == 0x1B:  # of an arrow, for example
             while len(key) < 8 and not (key[2:] and key[-1:].isalpha() or key.endswith(b"~")):
                 if not select.select([fd], [], [], REST)[0]:
@@ -89,7 +91,7 @@ def _read_posix(redraw: Callable[[], None]) -> str:
                 key += os.read(fd, 1)
         elif first >= 0xC0:  # the other bytes of a character in UTF-8
             key += os.read(fd, 1 + (first >= 0xE0) + (first >= 0xF0))
-    return key.decode("utf-8", "replace") or END
+    return key.decode("utf-8", "replace")
 
 
 @contextlib.contextmanager

@@ -351,8 +351,9 @@ class Terminal:
 def terminal():
     opened = []
 
-    def start(columns=80, *arguments, **options):
+    def start(columns=80, *arguments, keys="", **options):
         opened.append(Terminal(columns, *arguments, **options))
+        opened[-1].press(keys)
         opened[-1].until("(step) ")
         return opened[-1]
 
@@ -410,6 +411,12 @@ def test_the_terminal_is_restored_by_ctrl_d_ctrl_c_and_signals(terminal):
     other = terminal()
     other.process.send_signal(signal.SIGTERM)
     assert other.wait() == 143 and other.modes() == other.before
+
+
+@pseudo_terminals
+def test_ctrl_d_before_the_first_prompt_ends_the_stepper(terminal):
+    shown = terminal(keys="\x04")  # while the terminal still waits for whole lines
+    assert shown.wait() == 0 and shown.modes() == shown.before
 
 
 @pseudo_terminals
