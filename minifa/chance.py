@@ -21,7 +21,7 @@ from .backend import Array, numbers_of, quietly, xp
 from .layers.base import Layer
 from .layers.observer import Observer, observing
 from .losses import Loss
-from .metrics import mean_angle, to_float
+from .metrics import flags, mean_angle, to_float
 from .network import Network
 from .rng import check_seed, generator
 from .rules.backprop import BP
@@ -208,6 +208,6 @@ class _Errors(Observer):
 def _errors(net: Network, rule: Rule, error: Array | None) -> dict[str, Array]:
     recorder = _Errors()
     net.clear_gradients()
-    with observing(recorder):
+    with observing(recorder), flags(net.weighted, frozen=True):  # no dW, a third of the work: errors do not depend on it
         net.backward(rule.require(error), rule)
     return recorder.delta

@@ -219,7 +219,8 @@ def test_where_several_grids_were_run_the_epochs_decide(monkeypatch):
     kept = [row for row in experiments.experiment.shipped_rates() if row["rule"] == "fa" and row["chosen"] == "1"]
     (one,) = (row for row in kept if (row["model"], row["options"], row["optimizer"]) == ("cnn", "", "sgd"))
     grids = [{**one, "epochs": epochs, "lr": lr} for epochs, lr in (("15", "0.1"), ("60", "0.2"))]
-    monkeypatch.setattr("minifa.experiments.experiment.shipped_rates", lambda: grids)
+    key = tuple(one[column] for column in experiments.experiment.OF_A_RATE)
+    monkeypatch.setattr("minifa.experiments.experiment.chosen_rates", lambda: {key: grids})
     rates = [
         experiments.experiment.default_rate(Experiment(rule="fa", epochs=epochs))[0] for epochs in (10, 15, 29, 31, 500)
     ]
