@@ -6,7 +6,6 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import contextlib
-import difflib
 import functools
 import importlib
 import inspect
@@ -96,6 +95,8 @@ def unknown(names: Iterable[str], name: object, what: str, cutoff: float = 0.5) 
 def nearest(names: Iterable[str], name: object, cutoff: float = 0.5) -> list[str]:
     """At most three names whose similarity to a name, as `difflib` measures it, is at least ``cutoff``, nearest
     first."""
+    import difflib  # here: only messages need it
+
     return difflib.get_close_matches(str(name).lower(), sorted(names), n=3, cutoff=cutoff)
 
 
