@@ -64,19 +64,21 @@ def wrong_ways(imported):
                 yield f"minifa.{module} imports minifa.{target}"
 
 
-IMPORTS = imports(PACKAGE)
+@pytest.fixture(scope="module")
+def imported():
+    return imports(PACKAGE)
 
 
-def test_every_module_has_its_level():
-    assert {module.partition(".")[0] for module in IMPORTS} == LEVEL.keys()
+def test_every_module_has_its_level(imported):
+    assert {module.partition(".")[0] for module in imported} == LEVEL.keys()
 
 
-def test_imports_point_down_only():
-    assert not sorted(wrong_ways(IMPORTS))
+def test_imports_point_down_only(imported):
+    assert not sorted(wrong_ways(imported))
 
 
-def test_no_modules_import_each_other():
-    tuple(graphlib.TopologicalSorter(IMPORTS).static_order())  # else a CycleError that names the circle
+def test_no_modules_import_each_other(imported):
+    tuple(graphlib.TopologicalSorter(imported).static_order())  # else a CycleError that names the circle
 
 
 @pytest.mark.parametrize(

@@ -384,7 +384,7 @@ def test_no_process_outlives_its_parent(stop, tmp_path):
         deadline = time.monotonic() + 30
         while len(below := children_of(parent.pid)) < 3 and time.monotonic() < deadline:
             time.sleep(0.05)
-        time.sleep(1.5)  # they train by now
+        time.sleep(0.5)  # they train by now
         assert len(below) >= 2 and all(map(alive, below))
         parent.send_signal(getattr(signal, stop))
         parent.communicate(timeout=30)
