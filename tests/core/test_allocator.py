@@ -13,7 +13,8 @@ import resource
 import numpy as np
 import minifa as mf
 
-net = mf.Network([mf.Conv2d(3, 32, 3, padding=1), mf.ReLU(), mf.GlobalAvgPool(), mf.Linear(32, 2)], input_shape=(32, 32, 3))
+layers = [mf.Conv2d(3, 32, 3, padding=1), mf.ReLU(), mf.GlobalAvgPool(), mf.Linear(32, 2)]
+net = mf.Network(layers, input_shape=(32, 32, 3))
 rule, loss = mf.rules.BP().attach(net), mf.SoftmaxCrossEntropy()
 x, y = mf.asarray(np.ones((256, 32, 32, 3), "float32")), np.zeros(256, int)  # maps of 32 MiB
 
