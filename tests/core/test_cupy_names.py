@@ -13,8 +13,8 @@ import tokenize
 from pathlib import Path
 
 import pytest
-from standin.contract import TABLE
 from standin import usage
+from standin.contract import TABLE
 from standin.usage import Installed, Table, _written_signature, complaints
 
 import minifa
