@@ -104,7 +104,7 @@ def train_a_little(
 
 @functools.cache
 def trained_on_numpy(description: str) -> dict[str, np.ndarray]:
-    """The result of `train_a_little` on NumPy in float32, with which several tests compare others; not to be changed."""
+    """The result of `train_a_little` on NumPy in float32, with which tests compare others; not to be changed."""
     with mf.using("numpy", "float32"):
         return train_a_little(description)
 
