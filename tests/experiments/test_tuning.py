@@ -145,7 +145,8 @@ def test_the_command_prints_and_saves_the_grid(completed, capsys):
     printed = capsys.readouterr().out
     assert "1.000*" in printed and printed.splitlines()[0].split()[:3] == ["held-out", "score", "1e-05"]
     assert len(rows_of("t/trials.csv")) == len(completed) == 2 * 31
-    assert {row["lr"] for row in rows_of("t/rates.csv") if row["chosen"] == "1"} == {"0.01"}
+    chosen = [(row["rule"], row["lr"]) for row in rows_of("t/rates.csv") if row["chosen"] == "1"]
+    assert chosen == [("bp", "0.01"), ("fa", "0.01")]
     assert Path("t/table.txt").read_text(encoding="utf-8") in printed
 
 
