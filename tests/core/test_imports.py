@@ -106,12 +106,13 @@ IN_A_NEW_PROCESS = """
 import sys
 import minifa as mf
 early = {"zipfile", "gzip", "html", "statistics", "difflib", "threadpoolctl", "numpy.polynomial", "matplotlib"}
-early |= {f"minifa.{name}" for name in ("attacks", "theory", "weights", "tracing", "notebook", "experiments", "figures")}
+early |= {f"minifa.{name}" for name in ("attacks", "theory", "weights", "tracing", "notebook", "figures")}
 print(sorted(early & sys.modules.keys()))
 print(sorted(set(mf.__all__) - set(dir(mf))), sorted(set(mf.LATER) - set(dir(mf))))
 history = mf.training.History([{"epoch": 0, "train_loss": 0.5}])
 print(history._repr_html_()[:4], mf.representations.html(object()))
-print([name for name in mf.__all__ if getattr(mf, name, None) is None], [f"{getattr(mf, name).__name__}" for name in mf.LATER])
+missing = [name for name in mf.__all__ if getattr(mf, name, None) is None]
+print(missing, [getattr(mf, name).__name__ for name in mf.LATER])
 """
 
 
