@@ -192,7 +192,7 @@ def plain_settings(owner: Any) -> dict[str, Any]:
 def constructor_settings(owner: Any) -> dict[str, Any]:
     """The attributes of `plain_settings` that the constructor sets from an argument of this name or of NAME_size,
     without counters and values cached in a pass."""
-    parameters = _parameters_of_constructors(type(owner))
+    parameters = _parameters_of_constructors(type(owner))  # type: ignore[arg-type]  # a class can be hashed
     own = {key: value for key, value in vars(owner).items() if key in parameters or f"{key}_size" in parameters}
     return _as_json_restores(own)
 
