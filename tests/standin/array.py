@@ -204,7 +204,7 @@ class ndarray:
         plain = key_of(key)
         result = self._a[plain]
         if counters.log and not np.may_share_memory(result, self._a):
-            counters.log("getitem", [result, plain], result, False)
+            counters.log("getitem", [result, plain], result, True)
         return wrap(result)
 
     def __setitem__(self, key: Any, value: Any) -> None:

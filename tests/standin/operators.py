@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from minifa.bench import torch_steps
-from minifa.bench.networks import SHAPES, batch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
+
+from minifa.bench import torch_steps
+from minifa.bench.networks import SHAPES, batch
 
 NOTE = (
     f"PyTorch {torch.__version__.split('+')[0]}: leaf operators of a step of backpropagation that do work, by "
