@@ -112,8 +112,9 @@ def parts(out: Path, dry: bool) -> list[Part]:
             60,
             python("-m", "standin.kernels", "--out", kernels, *few),
             lambda printed: {"rows": rows_of(kernels)},
+            device,
         ),
-        Part("compare", 60, compare, lambda printed: read_runs(out / "compare" / "runs.csv")),
+        Part("compare", 60, compare, lambda printed: read_runs(out / "compare" / "runs.csv"), device),
         *(cifar(name, settings, backend, out, dry) for name, settings in CIFAR_RULES.items()),
     ]
 

@@ -54,25 +54,34 @@ def number_of_kernels(events: Iterable[Any]) -> int:
     return sum(not one.name.startswith("Memcpy") for one in on_device)
 
 
+def kernels_of_all(
+    keys: Sequence[launches.Key], pairs: Sequence[tuple[str, str]], batch_size: int
+) -> tuple[dict[launches.Key, int], dict[tuple[str, str], int]]:
+    """The kernels of minifa's steps by network, rule and optimizer, and of PyTorch's by network and optimizer."""
+    from . import operators
+
+    with backend.using("cupy", "float32"):
+        own = {key: kernels_of(launches.training_step(*key, batch_size)) for key in keys}
+        return own, {pair: kernels_of(operators.training_step(*pair, batch_size, "cuda")) for pair in pairs}
+
+
 def counts(keys: Sequence[launches.Key], batch_size: int) -> list[tuple[str, ...]]:
     """The rows below HEAD."""
-    counted = "calls" if why_not() else "kernels"
     pairs = sorted({(model, optimizer) for model, _, optimizer in keys})
-    rows = []
-    if counted == "calls":
+    counted, reason = "kernels", why_not()
+    if not reason:
+        own, theirs = kernels_of_all(keys, pairs, batch_size)
+        reason = "" if all(own.values()) else "the profiler saw no kernel of CuPy"
+    if reason:
+        print(f"calls of xp on the stand-in, not kernels: {reason}")
+        counted = "calls"
         own = {key: len(launches.counted(*key, launches.SMALL[0]).calls) for key in keys}
         theirs, _ = launches.operators_of(pairs)
-    else:
-        from . import operators
-
-        with backend.using("cupy", "float32"):
-            own = {key: kernels_of(launches.training_step(*key, batch_size)) for key in keys}
-            theirs = {pair: kernels_of(operators.training_step(*pair, batch_size, "cuda")) for pair in pairs}
-        if not all(own.values()):
-            raise RuntimeError(f"the profiler saw no kernel of CuPy in some steps: {own}")
+    rows = []
     for key, number in own.items():
         other = theirs.get((key[0], key[2]))
-        rows.append((*key, counted, str(number), *(("-", "-") if not other else (str(other), f"{number / other:.2f}"))))
+        beside = (str(other), f"{number / other:.2f}") if other else ("-", "-")
+        rows.append((*key, counted, str(number), *beside))
     return rows
 
 
@@ -84,8 +93,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--out", type=Path, help="CSV file of the table")
     options = parser.parse_args(arguments)
-    reason = why_not()
-    print(f"calls of xp on the stand-in, not kernels: {reason}" if reason else "kernels, by PyTorch's profiler")
     rows = [HEAD, *counts(launches.keys_of(options), options.batch_size)]
     print(table(rows, right_from=4))
     if options.out:
