@@ -18,6 +18,7 @@ import csv
 import itertools
 import os
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -248,9 +249,9 @@ def write(folder: Path, steps: dict[Key, Step], operators: dict[tuple[str, str],
     """launches.md, launches.csv (one row per network, rule and optimizer) and places.csv in this folder."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = rows_of(steps, operators)
-    parts = ["# Calls and bytes of a training step", about, note, markdown([HEAD, *rows])]
+    parts = ["# Calls and bytes of a training step", about, textwrap.fill(f"{note}.", 120), markdown([HEAD, *rows])]
     for (model, rule, optimizer), step in steps.items():
-        if rule == "bp":
+        if rule == "bp":  # places.csv has the others
             parts += [f"## {model}, {rule}, {optimizer}: by place", markdown([PLACES, *places(step)])]
     (folder / "launches.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     write_csv(folder / "launches.csv", [HEAD, *rows])
