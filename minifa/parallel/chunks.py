@@ -157,6 +157,13 @@ def sum_chunks(n: int, bytes_each: int, work: Callable[[slice], Array]) -> Array
     return reduce_chunks(n, bytes_each, work, operator.iadd)
 
 
+def add_each(totals: list[Array], parts: list[Array]) -> list[Array]:
+    """Add each part to its total, in place: for `reduce_chunks`."""
+    for total, part in zip(totals, parts, strict=True):
+        total += part
+    return totals
+
+
 def reduce_chunks(n: int, bytes_each: int, work: Callable[[slice], T], join: Callable[[T, T], T]) -> T:
     """Reduce all ``work(rows)`` over slices that cover ``range(n)`` with ``join``, always in the same order."""
     if not _is_split(n, bytes_each):
@@ -243,8 +250,3 @@ def gather_runs(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], 
         items = numpy.ndarray(shape, numpy.dtype((numpy.void, length * size)), array, 0, strides)
         return numpy.ascontiguousarray(items).view(array.dtype).reshape(*shape, length)
     return xp.ascontiguousarray(xp.lib.stride_tricks.as_strided(array, (*shape, length), (*strides, size)))
-
-
-def any_without_sync(mask: Array) -> bool:
-    """Whether any entry is true. Always True on a device, to avoid waiting for it."""
-    return not backend.cpu_chunks() or bool(mask.any())
