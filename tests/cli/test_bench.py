@@ -412,10 +412,20 @@ def test_a_candidate_waits_until_the_threads_of_the_one_before_it_are_idle(monke
     assert clock.now == pytest.approx(1.0 + waited)
 
 
-def test_waiting_can_be_left_out(monkeypatch):
-    monkeypatch.setattr(alternating, "time", clock := Clock())
-    alternating.alternately({"a": lambda: clock.work(1.0)}, 2, wait=False)
-    assert clock.now == 5
+def test_every_candidate_waits_unless_that_is_left_out(monkeypatch):
+    for wait, waited in ((True, 2 * 0.02), (False, 0)):
+        monkeypatch.setattr(alternating, "time", clock := Clock())
+        alternating.alternately({"a": functools.partial(clock.work, 1.0)}, 2, wait=wait)
+        assert clock.now == pytest.approx(1 + 2 * 2 + waited)
+
+
+def test_candidates_wait_for_the_threads_of_other_libraries_alone(libraries, monkeypatch):
+    waited = []
+    monkeypatch.setattr(alternating, "wait_for_idle_threads", lambda: waited.append(1))
+    step_time.measure("mlp", ["bp", "dfa"], 4, 3, (), memory=False)
+    assert not waited
+    step_time.measure("mlp", ["bp"], 4, 3, ("torch",), memory=False)
+    assert len(waited) == 2 * 3
 
 
 def test_quartiles_lie_between_the_values():
