@@ -8,15 +8,27 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from .. import environment
+
 K = TypeVar("K")
 
 IDLE = 0.02  # seconds; the system may account for the work of other threads only every 0.01 s
 LONGEST_WAIT = 0.2  # seconds
+
+
+def facts() -> str:
+    """The machine, the settings, and the load: on a busy machine PyTorch's threads wait for each other, and its steps
+    take longer than minifa's by more than their share."""
+    known = environment.environment()
+    if hasattr(os, "getloadavg"):
+        known["load"] = f"{os.getloadavg()[0]:.1f}"
+    return ", ".join(f"{key} {value}" for key, value in known.items())
 
 
 def alternately(

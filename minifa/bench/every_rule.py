@@ -13,12 +13,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .. import backend, environment, rules, text
+from .. import backend, rules, text
 from ..losses import HalfSquaredError, Loss, SoftmaxCrossEntropy
 from ..models import MODELS
 from ..network import Network
 from ..testing.examples import Model, model_for
-from .alternating import alternately, quartile_range, ratios
+from .alternating import alternately, facts, quartile_range, ratios
 from .networks import CLASSES, Step, batch
 from .step_time import CONSECUTIVE_STEPS, minifa_step
 
@@ -61,8 +61,7 @@ class Beside:
 
 def report(batch_size: int, repeats: int, progress: Callable[[], object] = lambda: None) -> str:
     """The table of all rules."""
-    facts = ", ".join(f"{key} {value}" for key, value in environment.environment().items())
-    return f"{facts}\n\n{table(measure(batch_size, repeats, progress), batch_size)}"
+    return f"{facts()}\n\n{table(measure(batch_size, repeats, progress), batch_size)}"
 
 
 def measure(batch_size: int, repeats: int, progress: Callable[[], object] = lambda: None) -> list[Beside]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from .. import backend, environment, rules, text
+from .. import backend, rules, text
 from ..backend import Array, xp
 from ..experiments.processes import end_with_parent
 from ..losses import Loss, SoftmaxCrossEntropy
@@ -26,7 +26,7 @@ from ..network import Network
 from ..optim import SGD
 from ..parallel import chunks
 from ..validation import format_shape
-from .alternating import alternately, quartile_range, ratios
+from .alternating import alternately, facts, quartile_range, ratios
 from .networks import CLASSES, SHAPES, Step, batch
 
 CONSECUTIVE_STEPS = 3  # timed steps of one candidate in a row
@@ -53,11 +53,11 @@ def report(models: Sequence[str], rule_names: Sequence[str], batch_size: int = 1
     unknown = sorted(set(models) - SHAPES.keys())
     if unknown:
         raise ValueError(f"unknown bench network {', '.join(unknown)}: known are {', '.join(SHAPES)}")
-    facts = [f"{key} {value}" for key, value in environment.environment().items()]
+    about = facts()
     tables = [
         table(model, measure(model, rule_names, batch_size, repeats, product=True), batch_size) for model in models
     ]
-    return "\n\n".join([", ".join(facts), *tables])
+    return "\n\n".join([about, *tables])
 
 
 def measure(

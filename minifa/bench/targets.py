@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy
 
-from .. import backend, environment, models, rules, text
+from .. import backend, models, rules, text
 from ..console import bar
 from ..layers import Conv2d, Pass
 from ..layers.weighted import Weighted
@@ -29,7 +29,7 @@ from ..network import Network
 from ..optim import SGD
 from ..parallel import chunks
 from . import every_rule, networks, step_time
-from .alternating import alternately, quartile_range, ratios
+from .alternating import alternately, facts, quartile_range, ratios
 
 TORCH = {  # the required and the desired ratio of bp to PyTorch, in its default layout and channels last
     "mlp": {"torch": (0.95, 0.8)},
@@ -93,12 +93,11 @@ def report(against: Sequence[str], repeats: int, batch_size: int = 128, progress
     groups += [lambda: _rules(repeats, batch_size), lambda: _rules_with_targets(batch_size)]
     groups += [lambda: _every_rule(repeats, batch_size), lambda: _convolutions(repeats, batch_size), _memory]
     groups += [lambda: _scaling(repeats), lambda: _small_network(repeats), _start_up, _elsewhere]
-    targets: list[Target] = []
+    about, targets = facts(), list[Target]()
     for group in bar(groups, desc="bench", unit="group", hidden=not progress):
         targets += group()
-    facts = ", ".join(f"{key} {value}" for key, value in environment.environment().items())
     head = ("ratio or quantity", "measured", "quartiles", "required", "desired", "")
-    return f"{facts}\n\n{text.table([head, *(target.row() for target in targets)], right_from=9)}"
+    return f"{about}\n\n{text.table([head, *(target.row() for target in targets)], right_from=9)}"
 
 
 # Groups of targets
@@ -143,10 +142,9 @@ def _rules(repeats: int, batch_size: int) -> Iterator[Target]:
 
 def _every_rule(repeats: int, batch_size: int) -> Iterator[Target]:
     """The rule that takes the most time for its products; ``minifa bench --rules all`` prints the others too."""
-    measured = every_rule.measure(batch_size, repeats)
+    measured = every_rule.measure(batch_size, max(3, repeats // 3))
     most = max(measured, key=lambda one: one.median_excess)
-    what = f"time / bp, divided by products / bp: the largest of {len(measured)} rules, {most.rule}"
-    yield Target(what, most.excess, every_rule.MOST)
+    yield Target(f"time / products, largest of {len(measured)} rules: {most.rule}", most.excess, every_rule.MOST)
 
 
 def _rules_with_targets(batch_size: int) -> Iterator[Target]:
@@ -309,9 +307,8 @@ def _process_seconds(arguments: Sequence[str]) -> float:
 
 def _elsewhere() -> Iterator[Target]:
     """What a copy of the repository measures."""
-    launches = "PYTHONPATH=.:tests python -m standin.launches, in the repository"
-    yield Target("array functions called in a step / PyTorch's kernels", None, 1.0, why=launches)
-    yield Target("all tests, minutes", None, 5.0, why="python -m pytest -q -n auto, in the repository")
+    yield Target("launches of a step / PyTorch's", None, 1.0, why="see tests/standin/launches.py")
+    yield Target("all tests, minutes", None, 5.0, why="run python -m pytest -q -n auto")
 
 
 # Arithmetic
