@@ -183,7 +183,8 @@ _products: list[int] | None = None
 
 @contextlib.contextmanager
 def counting_products() -> Iterator[list[int]]:
-    """Context manager that yields a list of the multiply-adds of every `matmul` in the with-block, in all threads."""
+    """Context manager that yields a list of the multiply-adds of every `matmul`, and of every call of LAPACK that says
+    how many it makes, in the with-block, in all threads."""
     global _products
     products: list[int] = []
     _products = products
@@ -193,8 +194,11 @@ def counting_products() -> Iterator[list[int]]:
         _products = None
 
 
-def with_one_thread(work: Callable[[], T]) -> T:
-    """Run ``work()`` with BLAS limited to one thread. For LAPACK calls, whose rounding depends on the thread count."""
+def with_one_thread(work: Callable[[], T], multiply_adds: int = 0) -> T:
+    """Run ``work()`` with BLAS limited to one thread. For LAPACK calls, whose rounding depends on the thread count.
+    ``multiply_adds``: of LAPACK's algorithm, for `counting_products`."""
+    if multiply_adds and (products := _products) is not None:
+        products.append(multiply_adds)
     results: list[T] = []
     pool.run([lambda: results.append(work())])
     return results[0]
