@@ -48,7 +48,6 @@ starting.begin()  # before the slow imports
 
 # ruff: noqa: E402
 from . import (
-    attacks,
     chance,
     data,
     kernel_metrics,
@@ -60,11 +59,7 @@ from . import (
     rules,
     schedules,
     target_metrics,
-    theory,
-    weights,
 )
-from . import imports as imports  # messages name minifa.imports.import_file
-from . import notebook as notebook  # registers what notebooks show
 from .backend import asarray, to_host, use, using
 from .environment import __version__ as __version__
 from .evaluation import evaluate
@@ -104,15 +99,17 @@ from .layers import (
 from .losses import HalfSquaredError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from .network import Network
 from .optim import SGD, Adam, AdamW, RMSprop
-from .saved_networks import load
 from .sharing import ShareWeights
-from .tracing import Moment, Trace, trace
 from .training import Trainer, train
 
 if TYPE_CHECKING:
+    from . import attacks, theory, weights
+    from . import imports as imports  # messages name minifa.imports.import_file
     from .comparison import compare
     from .experiments import load_run
     from .explorer.widget import explore
+    from .saved_networks import load
+    from .tracing import Moment, Trace, trace
 
 __all__ = [
     "Adam",
@@ -187,13 +184,24 @@ __all__ = [
 ]
 
 
-# Imported at first access, because they take longer to import than everything else: name to module.
+# Imported at first access, because few programs need them and some take longer to import than everything else: name to
+# module.
 LATER = {
+    "Moment": "tracing",
+    "Trace": "tracing",
+    "attacks": "attacks",
     "checkpoints": "checkpoints",
     "compare": "comparison",
     "explore": "explorer.widget",
     "figures": "figures",
+    "imports": "imports",
+    "load": "saved_networks",
     "load_run": "experiments",
+    "saved_networks": "saved_networks",
+    "theory": "theory",
+    "trace": "tracing",
+    "tracing": "tracing",
+    "weights": "weights",
 }
 
 
@@ -202,3 +210,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f".{LATER[name]}", __name__)
     return module if name == LATER[name] else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LATER})

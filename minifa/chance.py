@@ -13,7 +13,6 @@ __all__ = ["DRAWS", "Band", "angle_sd", "error_bands", "unrelated_entries", "wei
 
 import copy
 import math
-import statistics
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from .backend import Array, numbers_of, quietly, xp
 from .layers.base import Layer
 from .layers.observer import Observer, observing
 from .losses import Loss
-from .metrics import mean_angle, to_float
+from .metrics import flags, mean_angle, to_float
 from .network import Network
 from .rng import check_seed, generator
 from .rules.backprop import BP
@@ -157,6 +156,8 @@ def error_bands(
                 angle = to_float(mean_angle(own.get(name), true.get(name)))
                 if angle is not None:
                     known.append(angle)
+    import statistics  # here: it imports the modules of fractions and decimal numbers
+
     # Where no B takes part, as at the output layer, all draws give the same angle.
     spread = {name: known for name, known in angles.items() if len(known) > 1 and max(known) - min(known) > 1e-3}
     return {name: Band(statistics.fmean(known), statistics.stdev(known)) for name, known in spread.items()}
@@ -208,6 +209,9 @@ class _Errors(Observer):
 def _errors(net: Network, rule: Rule, error: Array | None) -> dict[str, Array]:
     recorder = _Errors()
     net.clear_gradients()
-    with observing(recorder):
+    with (
+        observing(recorder),
+        flags(net.weighted, frozen=True),
+    ):  # no dW, a third of the work: errors do not depend on it
         net.backward(rule.require(error), rule)
     return recorder.delta

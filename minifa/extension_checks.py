@@ -16,7 +16,6 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import numpy
@@ -65,6 +64,8 @@ def in_minifa(cls: type) -> bool:
 def misspelled_methods(cls: type, base: type) -> dict[str, str]:
     """Public methods of ``cls`` that are never called, each with the similarly named method of ``base``."""
     known = [name for name, one in vars(base).items() if inspect.isfunction(one) and name not in vars(cls)]
+    from difflib import get_close_matches  # here: `import minifa` then need not import it
+
     public = [name for name, one in vars(cls).items() if inspect.isfunction(one) and name[0] != "_"]
     uncalled = [name for name in public if not any(hasattr(parent, name) for parent in cls.__bases__)]
     matches = {name: get_close_matches(name, known, 1, SIMILARITY) for name in uncalled}

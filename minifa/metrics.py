@@ -32,7 +32,7 @@ __all__ = [
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy
@@ -245,7 +245,7 @@ def input_gradients(net: Network, rule: Rule, loss: Loss, path: str) -> Iterator
                 raise NoInputGradient(_carries_none(rule))
             return below
 
-        with _flags(net, frozen=True, needs_input_gradient=True):
+        with flags(net, frozen=True, needs_input_gradient=True):
             yield gradient
 
 
@@ -267,7 +267,7 @@ def _with_all_matrices(net: Network, rule: Rule) -> Rule:
         raise NoInputGradient(_carries_none(rule))
     if net.input_error:
         return rule
-    with _flags(net, needs_input_gradient=True):
+    with flags(net, needs_input_gradient=True):
         copy = type(rule)(**constructor_arguments(rule)).attach(net)
     missing = sorted({key.partition("/")[0] for key in copy.memory.keys() - rule.memory.keys()})
     for key, array in rule.memory.items():
@@ -288,12 +288,12 @@ def _carries_none(rule: Rule) -> str:
 
 
 @contextlib.contextmanager
-def _flags(net: Network, **values: bool) -> Iterator[None]:
-    """Set attributes of all layers inside the block. A frozen layer does in training what it does in evaluation, and
+def flags(layers: Iterable[Layer], **values: bool) -> Iterator[None]:
+    """Set attributes of these layers inside the block. A frozen layer does in training what it does in evaluation, and
     stores no gradients."""
-    before = [(layer, {key: getattr(layer, key) for key in values}) for layer in net]
+    before = [(layer, {key: getattr(layer, key) for key in values}) for layer in layers]
     try:
-        for layer in net:
+        for layer, _ in before:
             vars(layer).update(values)
         yield
     finally:

@@ -25,7 +25,6 @@ from .environment import environment
 from .initialisers import Initialiser, find
 from .layers.base import Layer
 from .registry import Constructed, constructor_arguments, constructor_settings
-from .storage import archive
 from .storage.atomic import write_atomic
 from .validation import as_python_number
 
@@ -100,6 +99,8 @@ def _decode(value: Any, find_class: FindClass) -> Any:
 def write(path: str | Path, net: Any, rule: Any) -> None:
     """Write the file atomically, after it was read back in memory. The arguments and errors are those of
     `minifa.Network.save`."""
+    from .storage import archive  # here: few programs save a network, and it imports zipfile
+
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "environment": environment(),

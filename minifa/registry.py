@@ -6,7 +6,6 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import contextlib
-import difflib
 import functools
 import importlib
 import inspect
@@ -96,6 +95,8 @@ def unknown(names: Iterable[str], name: object, what: str, cutoff: float = 0.5) 
 def nearest(names: Iterable[str], name: object, cutoff: float = 0.5) -> list[str]:
     """At most three names whose similarity to a name, as `difflib` measures it, is at least ``cutoff``, nearest
     first."""
+    import difflib  # here: only messages need it
+
     return difflib.get_close_matches(str(name).lower(), sorted(names), n=3, cutoff=cutoff)
 
 
@@ -185,17 +186,27 @@ def constructor_arguments(instance: Constructed) -> dict[str, Any]:
 def plain_settings(owner: Any) -> dict[str, Any]:
     """The attributes that are numbers, strings or tuples, as JSON restores them. Attributes that are None are left out,
     because None also stands for arrays that are not allocated yet."""
-    kinds = (bool, int, float, str, tuple)
-    settings = {key: value for key, value in vars(owner).items() if type(value) in kinds}
-    return json.loads(json.dumps(settings, default=repr))
+    return _as_json_restores(vars(owner))
 
 
 def constructor_settings(owner: Any) -> dict[str, Any]:
     """The attributes of `plain_settings` that the constructor sets from an argument of this name or of NAME_size,
     without counters and values cached in a pass."""
-    constructors = [vars(one)["__init__"] for one in type(owner).__mro__ if "__init__" in vars(one)]
-    parameters = {name for one in constructors for name in inspect.signature(one).parameters}
-    return {key: value for key, value in plain_settings(owner).items() if parameters & {key, f"{key}_size"}}
+    parameters = _parameters_of_constructors(type(owner))  # type: ignore[arg-type]  # a class can be hashed
+    own = {key: value for key, value in vars(owner).items() if key in parameters or f"{key}_size" in parameters}
+    return _as_json_restores(own)
+
+
+def _as_json_restores(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = (bool, int, float, str, tuple)
+    settings = {key: value for key, value in attributes.items() if type(value) in kinds}
+    return json.loads(json.dumps(settings, default=repr))
+
+
+@functools.cache  # a checkpoint asks for every layer
+def _parameters_of_constructors(cls: type) -> frozenset[str]:
+    constructors = [vars(one)["__init__"] for one in cls.__mro__ if "__init__" in vars(one)]
+    return frozenset(name for one in constructors for name in inspect.signature(one).parameters)
 
 
 def as_call(instance: Any) -> str:

@@ -1,7 +1,8 @@
 """What a notebook shows of an object, and the figure of an object: two functions of its class.
 
 Networks, data sets and rules are defined below the code that draws them. They inherit `HtmlRepr` and know nothing of
-HTML; `minifa.notebook`, which is imported with minifa, registers a function for each of these classes:
+HTML; `minifa.notebook`, which is imported when a representation is first asked for, registers a function for each of
+these classes:
 
     @representations.html.register
     def _(net: Network) -> str: ...
@@ -14,13 +15,17 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import functools
+import importlib
+import sys
 from typing import Any
+
+NOTEBOOK = f"{__package__}.notebook"
 
 
 @functools.singledispatch
 def html(shown: object) -> str | None:
     """The object as HTML; None if its class has no such function: a notebook then shows the ``repr``."""
-    return None
+    return html(shown) if _more_registered() else None
 
 
 @functools.singledispatch
@@ -30,7 +35,16 @@ def figure(drawn: object, **options: Any) -> Any:
     Raises:
         TypeError: its class has no figure.
     """
+    if _more_registered():
+        return figure(drawn, **options)
     raise TypeError(f"a {type(drawn).__name__} has no figure of its own: see minifa.figures")
+
+
+def _more_registered() -> bool:
+    """Import `minifa.notebook`; whether this was the first time, so that functions are registered now."""
+    first = NOTEBOOK not in sys.modules
+    importlib.import_module(NOTEBOOK)
+    return first
 
 
 class HtmlRepr:

@@ -11,7 +11,6 @@ __all__: list[str] = []
 import contextlib
 import itertools
 import re
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -100,6 +99,8 @@ def escaping() -> Iterator[None]:
 
 def terminal_width() -> int:
     """The columns of the terminal (or of $COLUMNS); 80 if the output is not a terminal."""
+    import shutil  # here: it imports the modules of all archive formats
+
     return shutil.get_terminal_size((80, 24)).columns
 
 

@@ -173,18 +173,15 @@ def _in_order(by_number: Mapping[int, Result]) -> list[Result]:
 
 def _save_runs(folder: Path, results: Sequence[Result]) -> None:
     """Write every epoch of every run to runs.csv, and the experiments to config.json."""
-    rows = [
-        {
+    rows = []
+    for r in (r for some in tables.by_rule(results).values() for r in some):
+        run = {
             "rule": r.experiment.rule,
             "seed": r.experiment.seed,
             "rate": r.experiment.rate(),
             "diverged": int(r.diverged),
-            **row,
         }
-        for some in tables.by_rule(results).values()
-        for r in some
-        for row in r.history
-    ]
+        rows += [{**run, **row} for row in r.history]
     History(rows).save_csv(folder / "runs.csv")
     run_folder.write_config(
         folder, {"experiments": [r.experiment.as_config() for r in results], "contents": imports.digests()}

@@ -19,6 +19,7 @@ from ..signals import exit_code
 from ..storage import csv_files
 from ..storage.atomic import expanded, write_atomic
 from ..training import History
+from ..training.history import Row
 from . import pictures
 from .descriptions import label
 from .exit_codes import FAILED, OK
@@ -125,10 +126,11 @@ def search_in(
         DataFileError: its table is damaged.
     """
     trials = _open(folder, base, contents)
+    rates = {rule: _rates_of(rule, trials) for rule in dict.fromkeys(trial.experiment.rule for trial in trials)}
 
     def save(trial: Trial) -> str:
         trials.append(trial)
-        _save_trial(folder, trials)
+        _save_trial(folder, trials, rates)
         return f"{trial.experiment.rule} lr {trial.experiment.rate():g}: {trial.score:.3f}"
 
     search = tuning.search(base, names, list(trials), jobs, first, seeds)
@@ -136,14 +138,21 @@ def search_in(
     return trials, stop
 
 
-def _save_trial(folder: Path, trials: Sequence[Trial]) -> None:
+def _rates_of(rule: str, trials: Sequence[Trial]) -> list[Row]:
+    return tuning.rate_table([trial for trial in trials if trial.experiment.rule == rule])
+
+
+def _save_trial(folder: Path, trials: Sequence[Trial], rates: dict[str, list[Row]]) -> None:
+    """Append the last trial to trials.csv and write rates.csv. Only the rows of its rule, among those of all rules in
+    ``rates``, are computed again."""
     e, trial = trials[-1].experiment, trials[-1]
     error = " ".join((trial.error or "").split())
     csv_files.append(
         folder / "trials.csv",
         [e.rule, repr(e.rate()), str(e.seed), repr(trial.score), str(int(trial.diverged)), error],
     )
-    History(tuning.rate_table(trials)).save_csv(folder / "rates.csv")
+    rates[e.rule] = _rates_of(e.rule, trials)
+    History(row for rows in rates.values() for row in rows).save_csv(folder / "rates.csv")
 
 
 def _open(folder: Path, base: Experiment, contents: Mapping[str, str]) -> list[Trial]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -170,6 +169,8 @@ def _source(name: str) -> Source:
 
 
 def _unknown_name(name: str) -> str:
+    import difflib  # here: only this message needs it
+
     matches = difflib.get_close_matches(name.lower(), DATASETS, n=2)
     hint = f"did you mean {' or '.join(matches)}? Known" if matches else "known"
     return f"unknown data set '{name}': {hint}: {', '.join(DATASETS)}"

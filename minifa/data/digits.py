@@ -10,7 +10,7 @@ from __future__ import annotations
 __all__ = ["digits", "digits_parity"]
 
 from dataclasses import replace
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,5 @@ def digits_parity() -> Dataset:
 
 def raw_digits() -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """The embedded arrays in their original order: values (1797, 8, 8) in 0..16 and labels (1797,), both uint8."""
-    with files("minifa.data").joinpath("files").joinpath("digits.npz").open("rb") as stream:
-        with np.load(stream, allow_pickle=False) as archive:
-            return archive["x"], archive["y"]
+    with np.load(Path(__file__).with_name("files") / "digits.npz", allow_pickle=False) as archive:
+        return archive["x"], archive["y"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 __all__ = ["read_idx"]
 
-import gzip
 import math
 import os
 import struct
@@ -70,6 +69,8 @@ def unpacked(path: Path) -> Iterator[tuple[BinaryIO, int | None]]:
         if not compressed:
             yield raw, os.fstat(raw.fileno()).st_size
             return
+        import gzip  # here: most data sets are not read from such files
+
         try:
             with gzip.GzipFile(fileobj=raw) as unpacked:
                 yield cast(BinaryIO, unpacked), None

@@ -13,7 +13,6 @@ import numpy as np
 from ..errors import DataFileError, DataNotFound
 from ..registry import unknown
 from ..storage import csv_files
-from ..storage.npz import read_array, read_arrays
 from ..text import listed
 from .interpretation import LONGEST, Array
 
@@ -61,6 +60,8 @@ def read(path: Path, label: str | None) -> Parts:
 def _read_npz(path: Path, label: str | None) -> Parts:
     if label is not None:
         raise ValueError(f"label={label!r} is for .csv and .npy files; in '{path}' the labels must be named y")
+    from ..storage.npz import read_arrays  # here: it imports zipfile
+
     try:
         arrays = read_arrays(path, strings=True)
     except DataFileError as error:
@@ -84,6 +85,8 @@ def _path_of_labels(path: Path, label: str | None) -> Path:
 
 
 def _read_npy(path: Path, label: str | None) -> Parts:
+    from ..storage.npz import read_array
+
     try:
         x, y = (read_array(one) for one in paths_of(path, label))
     except DataFileError as error:

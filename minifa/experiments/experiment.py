@@ -79,6 +79,7 @@ KINDS_IN_WORDS = {
     "Mapping[str, Any]": "a mapping of options",
     "Sequence[Mapping[str, Any]]": "a list of mappings",
 }
+OF_A_RATE = ("data", "model", "options", "rule", "weight_decay", "optimizer")  # columns that a stored rate belongs to
 DESCRIPTIONS = {"rule": "usf:scale=init", "schedule": "cosine:epochs=10"}  # of objects that Python code has at hand
 
 
@@ -643,6 +644,17 @@ def shipped_rates() -> list[Row]:
     return [dict(zip(columns, line, strict=True)) for line in lines]
 
 
+@functools.cache
+def chosen_rates() -> dict[tuple[str, ...], list[Row]]:
+    """The rows of `shipped_rates` with the chosen rates, by the values of `OF_A_RATE`: a comparison asks for a rate
+    with every row that it writes."""
+    chosen: dict[tuple[str, ...], list[Row]] = {}
+    for row in shipped_rates():
+        if row["chosen"] == "1":
+            chosen.setdefault(tuple(row[key] for key in OF_A_RATE), []).append(row)
+    return chosen
+
+
 def shipped_rate(experiment: Experiment) -> Row | None:
     """The row of the learning rate chosen for this data, model, rule, weight decay and optimizer; None if no grid was
     run.
@@ -650,18 +662,16 @@ def shipped_rate(experiment: Experiment) -> Row | None:
     If several grids were run, the one with the nearest number of epochs is used; ties are broken by the fewest other
     differences, such as batch size and momentum.
     """
-    wanted = {
-        "data": content_name(vars(experiment)),
-        "model": experiment.model,
-        "options": describe_options(_changed_options(experiment)),
-        "rule": experiment.rule,
-        "weight_decay": str(float(experiment.decay())),
-        "optimizer": experiment.optimizer,
-        "chosen": "1",
-    }
-    rows = [row for row in shipped_rates() if all(row[key] == value for key, value in wanted.items())]
+    wanted = (
+        content_name(vars(experiment)),
+        experiment.model,
+        describe_options(_changed_options(experiment)),
+        experiment.rule,
+        str(float(experiment.decay())),
+        experiment.optimizer,
+    )
     return min(
-        rows,
+        chosen_rates().get(wanted, []),
         key=lambda row: (abs(math.log(int(row["epochs"]) / experiment.epochs)), len(rate_differences(experiment, row))),
         default=None,
     )

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 __all__ = ["GELU"]
 
+import functools
 import math
 from typing import Any
-
-from numpy.polynomial.chebyshev import cheb2poly
 
 from ..backend import Array, xp
 from ..validation import check_choice
@@ -31,8 +30,7 @@ TAIL = (
     *(1.39998571470181507e-12, 1.47189570289125704e-12, -9.32595311916537195e-14, -5.29468116906769519e-14),
     *(3.95818841441451708e-15, 2.10482146429631938e-15, -1.34567128613614392e-16, -9.09761491449583242e-17),
 )
-# By the bytes of a number: the coefficients of p in powers of t. For float32 13 terms are enough.
-TAIL_IN_POWERS = {size: [float(a) for a in cheb2poly(TAIL[:count])] for size, count in ((4, 13), (8, 24))}
+TERMS = {4: 13, 8: 24}  # terms of p that are used, by the bytes of a number: for float32 13 are enough
 FARTHEST = 40.0  # Phi(-40) is 0 in float64; it also avoids inf - inf
 
 
@@ -87,12 +85,20 @@ class GELU(Activation):
         below *= delta
 
 
+@functools.cache
+def _tail_in_powers(terms: int) -> list[float]:
+    """The coefficients of p in powers of t."""
+    from numpy.polynomial.chebyshev import cheb2poly  # here: it takes longer to import than all layers
+
+    return [float(a) for a in cheb2poly(TAIL[:terms])]
+
+
 def _normal_gate(gate: Array, x: Array) -> Array:
     """Write Phi(x) into ``gate`` and return its derivative, phi(x)."""
     z = xp.minimum(xp.abs(x), FARTHEST)
     density = xp.exp(-0.5 * z * z)
     t = (z - 5) / (z + 5)
-    *others, last = TAIL_IN_POWERS[z.dtype.itemsize]
+    *others, last = _tail_in_powers(TERMS[z.dtype.itemsize])
     tail = xp.full_like(z, last)
     for a in reversed(others):  # Horner's scheme
         tail *= t

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import base64
-import html
 import io
 import struct
 import zlib
@@ -25,6 +24,8 @@ NOTE = "opacity:.75;font-size:90%;margin:2px 0"
 
 def escaped(text: object, longest: int = LONGEST) -> str:
     """A text as HTML: on one line, truncated, with all special characters escaped."""
+    import html  # here: its table of entities takes longer to import than this package
+
     return html.escape(one_line(str(text), longest))
 
 

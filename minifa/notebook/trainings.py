@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__: list[str] = []
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,6 +58,8 @@ def _(trace: Trace) -> str:
 
 @representations.html.register
 def _(moment: Moment) -> str:
+    import html  # here, as in `minifa.notebook.markup`
+
     style = "background:none;margin:4px 0;padding:0;line-height:1.25;overflow-x:auto"
     numbers = "".join(f"{html.escape(line)}\n" for line in moment.numbers().splitlines())
     return block(moment.title, note(moment.why), f'<pre style="{style}">{numbers}</pre>')

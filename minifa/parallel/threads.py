@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
-
 from ..validation import check_int
 from .allocator import keep_freed_memory
 
@@ -64,6 +62,8 @@ class _Blas:
         """Limit BLAS to one thread. Returns the previous numbers of threads, to be passed to `release`."""
         with self._lock:
             if self.libraries is None:
+                from threadpoolctl import ThreadpoolController  # here: only computing needs it
+
                 controllers = ThreadpoolController().select(user_api="blas").lib_controllers
                 self.libraries = [_library(controller) for controller in controllers]
                 keep_freed_memory()  # here, because importing minifa changes nothing in the process

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -337,7 +338,10 @@ def test_ctrl_c_in_training_keeps_the_epochs_before_it(tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     while not process.stdout.readline().startswith("digits ("):  # the setting: training begins now
         pass
-    time.sleep(3)
+    while not (
+        Path("cut/log.jsonl").exists() and '"event": "epoch"' in Path("cut/log.jsonl").read_text(encoding="utf-8")
+    ):
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted in epoch" in err

@@ -55,6 +55,7 @@ COMPARE = ["compare", *XOR, "--rules", "bp", "--seeds", "1", "--jobs", "1", "--o
 MEMORY = ["bench", "--memory", "--depths", "1", "--rules", "bp", "--batch-size", "2"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["module://a_notebook_that_is_not_installed.backend_inline", "no such backend"])
 def test_a_missing_backend_of_matplotlib_does_not_matter(backend):
     printed, stderr = minifa(TRAIN, MPLBACKEND=backend)
@@ -69,6 +70,7 @@ def test_an_available_backend_of_matplotlib_is_still_used():
     assert python(chosen, MPLBACKEND="svg")[0].split() == ["pdf", "svg"]
 
 
+@pytest.mark.long
 def test_tex_is_not_needed():
     Path("matplotlibrc").write_text("text.usetex: True\nfont.family: serif\nsavefig.bbox: tight\n", encoding="utf-8")
     settings = {"MATPLOTLIBRC": os.getcwd(), "PATH": "nowhere"}

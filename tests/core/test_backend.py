@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import standin
-from checks import assert_same_bits, train_a_little
+from checks import assert_same_bits, train_a_little, trained_on_numpy
 from conftest import CUPY, install
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -44,10 +44,8 @@ def many_chunks(monkeypatch):
 @pytest.mark.parametrize("rule", ALL_RULES)
 def test_stand_in_trains_to_the_same_bits(rule, monkeypatch):
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
-    install("numpy")
-    on_numpy = train_a_little(rule)
     install("standin")
-    assert_same_bits(on_numpy, train_a_little(rule))
+    assert_same_bits(trained_on_numpy(rule), train_a_little(rule))
 
 
 @pytest.mark.parametrize("rule", ["bp", "fa", "brsf", "dfa"])

@@ -97,6 +97,7 @@ def test_numpy_by_itself(no_gpu):
     assert backend.name() == "numpy" and str(backend.dtype()) == "float32"
 
 
+@pytest.mark.long
 def test_the_device_beside_numpy(device):
     before = CUPY.counters.h2d
     report = doctor.examine(["cupy"])

@@ -3,6 +3,9 @@ annotations and imports inside functions included, and there are no circular imp
 
 import ast
 import graphlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,19 +67,21 @@ def wrong_ways(imported):
                 yield f"minifa.{module} imports minifa.{target}"
 
 
-IMPORTS = imports(PACKAGE)
+@pytest.fixture(scope="module")
+def imported():
+    return imports(PACKAGE)
 
 
-def test_every_module_has_its_level():
-    assert {module.partition(".")[0] for module in IMPORTS} == LEVEL.keys()
+def test_every_module_has_its_level(imported):
+    assert {module.partition(".")[0] for module in imported} == LEVEL.keys()
 
 
-def test_imports_point_down_only():
-    assert not sorted(wrong_ways(IMPORTS))
+def test_imports_point_down_only(imported):
+    assert not sorted(wrong_ways(imported))
 
 
-def test_no_modules_import_each_other():
-    tuple(graphlib.TopologicalSorter(IMPORTS).static_order())  # else a CycleError that names the circle
+def test_no_modules_import_each_other(imported):
+    tuple(graphlib.TopologicalSorter(imported).static_order())  # else a CycleError that names the circle
 
 
 @pytest.mark.parametrize(
@@ -95,3 +100,27 @@ def test_a_wrong_import_is_found(text, wrong, tmp_path):
         (package / name / "__init__.py").write_text("", encoding="utf-8")
     (package / "network.py").write_text(text, encoding="utf-8")
     assert list(wrong_ways(imports(package))) == wrong
+
+
+IN_A_NEW_PROCESS = """
+import sys
+import minifa as mf
+early = {"zipfile", "gzip", "html", "statistics", "difflib", "threadpoolctl", "numpy.polynomial", "matplotlib"}
+early |= {f"minifa.{name}" for name in ("attacks", "theory", "weights", "tracing", "notebook", "figures")}
+print(sorted(early & sys.modules.keys()))
+print(sorted(set(mf.__all__) - set(dir(mf))), sorted(set(mf.LATER) - set(dir(mf))))
+history = mf.training.History([{"epoch": 0, "train_loss": 0.5}])
+print(history._repr_html_()[:4], mf.representations.html(object()))
+missing = [name for name in mf.__all__ if getattr(mf, name, None) is None]
+print(missing, [getattr(mf, name).__name__ for name in mf.LATER])
+"""
+
+
+def test_importing_minifa_imports_only_what_most_programs_need():
+    """The other names are listed, and imported at first access; so is what a notebook shows."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", IN_A_NEW_PROCESS]
+    printed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=120).stdout
+    imported_early, listed, shown, accessed = printed.splitlines()
+    assert (imported_early, listed, shown) == ("[]", "[] []", "<div None")
+    assert accessed.startswith("[] ['Moment', 'Trace', ") and "'minifa.theory'" in accessed

@@ -131,6 +131,7 @@ def test_names_are_printed_correctly_in_every_locale():
 # --- no display -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wanted", [None, pytest.param("TkAgg", marks=pytest.mark.long)])
 def test_pictures_need_no_display(wanted):
     """Not even if matplotlib is configured to open windows."""

@@ -805,7 +805,7 @@ def test_interrupted_unpacking_resumes_from_the_archive(small_cifar, server, mon
 
 @pytest.mark.parametrize("free", [10, 100_000])
 def test_a_full_disk_is_reported_before_anything_is_downloaded(small_cifar, server, monkeypatch, free):
-    monkeypatch.setattr(download_file.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": free}))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": free}))
     with pytest.raises(DownloadError, match=r"cifar10 must have \d\.\d MB of free space, got 0\.\d MB"):
         data.download("cifar10")
     assert server.asked == []
@@ -819,7 +819,7 @@ def test_downloaded_bytes_do_not_count_towards_the_required_disk_space(small_mni
     (place / f"{first}.part").write_bytes(served[first][:-10])
     left = sum(map(len, served.values())) - len(served[first]) + 10
     for free in (left - 1, left):
-        monkeypatch.setattr(download_file.shutil, "disk_usage", lambda folder, free=free: type("U", (), {"free": free}))
+        monkeypatch.setattr("shutil.disk_usage", lambda folder, free=free: type("U", (), {"free": free}))
         with pytest.raises(DownloadError) if free < left else contextlib.nullcontext():
             data.download("mnist")
     assert files_in(place) == served

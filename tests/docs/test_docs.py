@@ -23,8 +23,9 @@ NAMES = {"mf": minifa, "np": numpy}  # the names that an example may use without
 
 def examples(path):
     """The examples of a file by docstring: of the module and of everything in it, private or not."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+    text = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)) if ">>>" in text else ():
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ">>>" in (ast.get_docstring(node) or ""):
             name, line = getattr(node, "name", "the module"), node.body[0].lineno - 1
             example = doctest.DocTestParser().get_doctest(ast.get_docstring(node), dict(NAMES), name, path.name, line)
             if example.examples:

@@ -145,7 +145,8 @@ def test_the_command_prints_and_saves_the_grid(completed, capsys):
     printed = capsys.readouterr().out
     assert "1.000*" in printed and printed.splitlines()[0].split()[:3] == ["held-out", "score", "1e-05"]
     assert len(rows_of("t/trials.csv")) == len(completed) == 2 * 31
-    assert {row["lr"] for row in rows_of("t/rates.csv") if row["chosen"] == "1"} == {"0.01"}
+    chosen = [(row["rule"], row["lr"]) for row in rows_of("t/rates.csv") if row["chosen"] == "1"]
+    assert chosen == [("bp", "0.01"), ("fa", "0.01")]
     assert Path("t/table.txt").read_text(encoding="utf-8") in printed
 
 
@@ -219,7 +220,8 @@ def test_where_several_grids_were_run_the_epochs_decide(monkeypatch):
     kept = [row for row in experiments.experiment.shipped_rates() if row["rule"] == "fa" and row["chosen"] == "1"]
     (one,) = (row for row in kept if (row["model"], row["options"], row["optimizer"]) == ("cnn", "", "sgd"))
     grids = [{**one, "epochs": epochs, "lr": lr} for epochs, lr in (("15", "0.1"), ("60", "0.2"))]
-    monkeypatch.setattr("minifa.experiments.experiment.shipped_rates", lambda: grids)
+    key = tuple(one[column] for column in experiments.experiment.OF_A_RATE)
+    monkeypatch.setattr("minifa.experiments.experiment.chosen_rates", lambda: {key: grids})
     rates = [
         experiments.experiment.default_rate(Experiment(rule="fa", epochs=epochs))[0] for epochs in (10, 15, 29, 31, 500)
     ]

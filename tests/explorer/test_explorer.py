@@ -183,6 +183,7 @@ def test_a_diverging_run_ends_at_the_divergence():
     assert all(np.isfinite(one["loss"]) for one in content["runs"]["fa"])
 
 
+@pytest.mark.long
 def test_the_rules_have_pages_on_the_networks_that_they_accept():
     """Those of `TINY` together on one page."""
     pages: dict[tuple[str, str], list[str]] = {}

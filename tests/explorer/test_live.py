@@ -294,6 +294,7 @@ SCRIPTS = [
 ]
 
 
+@pytest.mark.long
 def test_the_python_of_a_run_makes_the_same_run(content, capsys):
     runs = [{"params": {**RUN, **one}, "epochs": 1} for one in SCRIPTS]
     for run, page in zip(runs, ask("scripts", {"content": content, "runs": runs}), strict=True):

@@ -3,6 +3,7 @@ arrays."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -99,6 +100,13 @@ def train_a_little(
         losses.append(update(net, rule, x, y, loss, optimizer))
     grads = {f"gradient of {name}": mf.to_host(g) for name, g in net.gradients().items() if g is not None}
     return {**net.state(), **optimizer.state(), **rule.state(), **grads, "losses": np.array(losses)}
+
+
+@functools.cache
+def trained_on_numpy(description: str) -> dict[str, np.ndarray]:
+    """The result of `train_a_little` on NumPy in float32, with which tests compare others; not to be changed."""
+    with mf.using("numpy", "float32"):
+        return train_a_little(description)
 
 
 def assert_same_bits(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:

@@ -95,8 +95,8 @@ def assert_resumes(make, data, path, epochs=3, places=None):
 
 # --- the same bits ----------------------------------------------------------------------------------------------------
 
-# Before the first update; in the middle of epoch 1; after its last update and after its end; in the middle of epoch 2.
-PLACES = (0, 2, 3, 4, 6)
+# In the middle of epoch 1 and after its end; with every optimizer training is resumed from all places (below).
+PLACES = (2, 4)
 
 
 @pytest.mark.parametrize("rule", ALL_RULES)

@@ -6,7 +6,6 @@ __all__: list[str] = []
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 
 from ...errors import DataNotFound, DownloadError
@@ -88,6 +87,8 @@ def _fetch_archive(source: Source, missing: list[str], top: Path, progress: bool
 
 
 def _check_disk_space(folder: Path, size: int) -> None:
+    import shutil  # here: it imports the modules of all archive formats
+
     free = shutil.disk_usage(folder).free
     if size > free:
         raise DownloadError(
