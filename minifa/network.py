@@ -15,6 +15,7 @@ import numpy
 
 from . import array_checks, backend, extension_checks, network_files
 from .backend import Array, xp
+from .joined import JoinedParameters
 from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain, set_shapes
 from .layers.weighted import Weighted
 from .losses import classes_of
@@ -97,6 +98,7 @@ class Network(KnownOptions, HtmlRepr):
         self.dtype = backend.dtype()
         self._by_name: dict[str, Layer] = {}
         self._register(self.layers, path="")
+        self.joined = JoinedParameters(self)
         self.input_error = check_bool(input_error, "input_error")
         _mark_layers_with_feedback(self.layers, learns_upstream=input_error)
         first = self.layers[0]

@@ -89,10 +89,11 @@ def elementwise(write: Callable[..., Any], *arrays: Array) -> Array:
 def each_piece(write: Callable[..., Any], *arrays: Array) -> None:
     """Call the elementwise function ``write(*arrays)`` piece by piece on arrays of the same shape. Arrays that are
     written to must be contiguous."""
-    n, bytes_each = arrays[0].size, len(arrays) * arrays[0].dtype.itemsize
-    if n * bytes_each <= CHUNK_BYTES or not _is_split(n, bytes_each):  # small arrays: without a further call
+    first, count = arrays[0], len(arrays)
+    if first.nbytes * count <= CHUNK_BYTES or not _is_split(first.nbytes, count):  # small arrays: without a further call
         write(*arrays)
         return
+    n, bytes_each = first.size, count * first.dtype.itemsize
     flat = [array.reshape(-1) for array in arrays]
     each_chunk(n, bytes_each, lambda part: write(*(one[part] for one in flat)))
 
@@ -122,10 +123,10 @@ def sum_rows(matrix: Array, times: Array | None = None) -> Array:
     Short rows are joined into long ones, as in `by_rows`. Runs on one thread, so that it can be used inside
     `reduce_chunks`.
     """
+    if matrix.size < SUMMED or not backend.cpu_chunks():
+        return xp.add.reduce(matrix, axis=0) if times is None else _sum_rows(matrix, times)
     n, k = matrix.shape
     joined = math.ceil(SUMMED / k)
-    if n < joined or not backend.cpu_chunks():
-        return xp.add.reduce(matrix, axis=0) if times is None else _sum_rows(matrix, times)
     end = n // joined * joined
     wide = [None if one is None else one[:end].reshape(-1, joined * k) for one in (matrix, times)]
     totals = _sum_rows(*wide).reshape(joined, k).sum(axis=0)
@@ -196,15 +197,16 @@ def with_one_thread(work: Callable[[], T]) -> T:
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """``a @ b`` of two matrices. A large product is split along its longer side, so that the result is bitwise equal
     for every number of cores."""
-    rows, inner, columns = a.shape[0], a.shape[1], b.shape[1]
+    rows, columns = len(a), b.shape[1]
+    work = a.size * columns  # multiply-adds
     if (products := _products) is not None:  # read once: another thread may end the counting
-        products.append(rows * inner * columns)
-    small = rows * inner * columns <= SMALL_PRODUCT and (rows > 1 or columns > 1 or inner <= SMALL_DOT)
+        products.append(work)
+    small = work <= SMALL_PRODUCT and (rows > 1 or columns > 1 or work <= SMALL_DOT)
     if small or not backend.cpu_chunks() or pool.in_chunk():
         return xp.matmul(a, b, out=out)
     result = xp.empty((rows, columns), a.dtype) if out is None else out
     long, by_rows = max(rows, columns), rows > columns
-    count = min(LANES, math.ceil(long / 256), math.ceil(rows * inner * columns / PRODUCT_BLOCK))
+    count = min(LANES, math.ceil(long / 256), math.ceil(work / PRODUCT_BLOCK))
     edges = [long * i // count for i in range(count + 1)]
 
     def block(i: int) -> None:
