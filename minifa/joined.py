@@ -63,69 +63,74 @@ class JoinedParameters:
 
 
 class Run(NamedTuple):
-    """Neighbouring joined parameters, by name: the places of their gradients in the list of all gradients, and the
-    parts of the joined arrays that they make up together."""
+    """Neighbouring joined parameters: their names, the indices of their gradients, the part of the joined array that
+    they make up, and their slots, joined likewise."""
 
     names: list[str]
-    gradients: list[int]
+    indices: list[int]
     W: Array
     slots: list[Array]
 
 
 class Plan:
-    """Which parameters an optimizer updates together: runs of neighbours whose counts and settings are equal.
+    """Which parameters an optimizer updates together: runs of neighbours with equal counts and settings.
 
     Args:
         optimizer: its slots of these parameters become views of one array for each run and slot.
-        joined: the network's joined parameters.
-        form: of each gradient (layer, key, the layer's version, shape, dtype).
-        alone: whether to update every parameter alone.
+        net: the network.
+        gradients: of ``net.trainable_arrays``; None: no update.
+        together: False: every parameter is updated alone.
 
     Attributes:
-        runs: the runs.
-        rest: of each other gradient its place in ``form``, and the name of the parameter.
+        runs: what is updated together.
+        rest: the index of the gradient and the name of every other parameter that is updated.
     """
 
-    def __init__(self, optimizer: Any, joined: JoinedParameters, form: list[tuple[Any, ...]], alone: bool) -> None:
-        self.of = joined, optimizer.arrays, optimizer.counts
-        self.form, self.options = form, self._options(optimizer, alone)
-        self.names: set[str] = set()
+    def __init__(self, optimizer: Any, net: Any, gradients: list[Array | None], together: bool) -> None:
+        self.arrays, self.counts = optimizer.arrays, optimizer.counts
+        self.facts = _facts(optimizer, net, gradients, together)
         self.rest: list[tuple[int, str]] = []
         runs: list[list[tuple[int, str, Place]]] = []
         expected = None
-        for i, (layer, key, _, shape, dtype) in enumerate(form):
-            name = f"{layer.name}.{key}"
-            place = None if alone else joined.places.get(name)
-            if place is None or getattr(layer, key) is not (W := place.view) or (shape, dtype) != (W.shape, W.dtype):
-                self.rest.append((i, name))  # an update with another gradient raises an error, or converts it
+        for i, ((layer, key), gradient) in enumerate(zip(net.trainable_arrays, gradients, strict=True)):
+            name, W = f"{layer.name}.{key}", getattr(layer, key)
+            place = net.joined.places.get(name) if together else None
+            if gradient is None:
                 continue
-            count, settings = optimizer.counts.setdefault(name, 0), optimizer.settings(name, W)
-            if (place.start, count, settings) != expected:
+            if place is None or place.view is not W or gradient.shape != W.shape or gradient.dtype != W.dtype:
+                self.rest.append((i, name))
+                continue
+            settings = optimizer.counts.setdefault(name, 0), optimizer.settings(name, W)
+            if (place.start, settings) != expected:
                 runs.append([])
             runs[-1].append((i, name, place))
-            self.names.add(name)
-            expected = place.stop, count, settings
-        self.runs = [self._run(optimizer, joined, run) for run in runs]
+            expected = place.stop, settings
+        self.runs = [_joined_run(optimizer, net.joined.whole, run) for run in runs]
+        self.names = {name for run in self.runs for name in run.names}
 
-    @staticmethod
-    def _options(optimizer: Any, alone: bool) -> tuple[Any, ...]:
-        return alone, optimizer.decay_bias, optimizer.lr_factors and dict(optimizer.lr_factors)
+    def holds(self, optimizer: Any, net: Any, gradients: list[Array | None], together: bool) -> bool:
+        """Whether this is the plan for these gradients, too."""
+        kept = self.arrays is optimizer.arrays and self.counts is optimizer.counts
+        return kept and self.facts == _facts(optimizer, net, gradients, together)
 
-    @staticmethod
-    def _run(optimizer: Any, joined: JoinedParameters, run: list[tuple[int, str, Place]]) -> Run:
-        first, last = run[0][2].start, run[-1][2].stop
-        owned = [optimizer.arrays.setdefault(name, optimizer.new_slots(place.view)) for _, name, place in run]
-        slots = []
-        for slot in optimizer.slots:
-            whole = xp.concatenate([arrays[slot] for arrays in owned], axis=None)
-            for arrays, (_, _, place) in zip(owned, run, strict=True):
-                arrays[slot] = whole[place.start - first : place.stop - first].reshape(place.view.shape)
-            slots.append(whole)
-        assert joined.whole is not None
-        return Run([name for _, name, _ in run], [i for i, _, _ in run], joined.whole[first:last], slots)
 
-    def holds(self, optimizer: Any, joined: JoinedParameters, form: list[tuple[Any, ...]], alone: bool) -> bool:
-        """Whether this is still the plan for gradients of this form."""
-        ours, arrays, counts = self.of
-        same = ours is joined and arrays is optimizer.arrays and counts is optimizer.counts
-        return same and self.form == form and self.options == self._options(optimizer, alone)
+def _facts(optimizer: Any, net: Any, gradients: list[Array | None], together: bool) -> tuple[Any, ...]:
+    """What a plan depends on, besides the optimizer's state."""
+    forms = [None if gradient is None else (gradient.shape, gradient.dtype) for gradient in gradients]
+    factors = optimizer.lr_factors and dict(optimizer.lr_factors)
+    return net.joined, [layer.version for layer in net], forms, together, optimizer.decay_bias, factors
+
+
+def _joined_run(optimizer: Any, whole: Array, run: list[tuple[int, str, Place]]) -> Run:
+    indices, names, places = zip(*run, strict=True)
+    first = places[0].start
+    owned = [
+        optimizer.arrays.setdefault(name, optimizer.new_slots(view)) for name, (view, _, _) in zip(names, places, strict=True)
+    ]
+    slots = []
+    for slot in optimizer.slots:
+        joined = xp.concatenate([arrays[slot] for arrays in owned], axis=None)
+        for arrays, (view, start, stop) in zip(owned, places, strict=True):
+            arrays[slot] = joined[start - first : stop - first].reshape(view.shape)
+        slots.append(joined)
+    return Run(list(names), list(indices), whole[first : places[-1].stop], slots)

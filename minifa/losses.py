@@ -98,9 +98,10 @@ class Loss(KnownOptions):
 
 def fit_together(output: Any, target: Any) -> bool:
     """Whether both are rows (N, n_out) of the same shape and floating-point dtype on the backend."""
-    if not type(output) is type(target) is xp.ndarray or output.dtype != target.dtype or output.dtype.kind != "f":
+    if not type(output) is type(target) is xp.ndarray:
         return False
-    return output.ndim == 2 and output.shape == target.shape and output.size > 0
+    shape, dtype = output.shape, output.dtype
+    return len(shape) == 2 and 0 not in shape and shape == target.shape and dtype == target.dtype and dtype.kind == "f"
 
 
 def check_outputs(output: Any) -> None:

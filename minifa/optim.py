@@ -129,11 +129,13 @@ class Optimizer(KnownOptions):
         "share_weights": _sharing,
     }
     decoupled = False  # whether the decay is subtracted from the weight instead of added to the gradient
+    elementwise = True  # whether `change` computes every number alone; False for user-defined classes
     net: Network | None = None
     update = "W_new = W - lr * GRADIENT"  # what `change` computes; GRADIENT includes decay and manhattan
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        cls.elementwise = extension_checks.in_minifa(cls)
         extension_checks.guard(cls, Optimizer, extension_checks.OPTIMIZER_CHECKS)
 
     def __init__(
@@ -322,25 +324,20 @@ class Optimizer(KnownOptions):
         return {slot: xp.zeros_like(array) for slot in self.slots}
 
     def _move_all(self, net: Network) -> None:
-        """Update every parameter that has a gradient, joined ones together. Alone if the step is observed, or if
+        """Update every parameter that has a gradient, joined ones together. Each alone if the step is observed, or if
         `change` is user-defined: it need not be elementwise."""
-        gradients, form = [], []
-        for layer in net:
-            for key, gradient in layer.grads.items():
-                if gradient is not None:
-                    gradients.append(gradient)
-                    form.append((layer, key, layer.version, gradient.shape, gradient.dtype))
-        alone = active.get() is not None or not extension_checks.in_minifa(type(self))
+        gradients = [layer.grads.get(key) for layer, key in net.trainable_arrays]
+        together = self.elementwise and active.get() is None
         plan = self._plan
-        if plan is None or not plan.holds(self, net.joined, form, alone):
-            plan = self._plan = Plan(self, net.joined, form, alone)
-        for names, places, W, slots in plan.runs:
+        if plan is None or not plan.holds(self, net, gradients, together):
+            plan = self._plan = Plan(self, net, gradients, together)
+        for names, indices, W, slots in plan.runs:
             for name in names:
                 self.counts[name] += 1
-            gradient = xp.concatenate([gradients[i] for i in places], axis=None)
-            self._change(names[0], getattr(*form[places[0]][:2]), W, gradient, *slots)
+            gradient = xp.concatenate([gradients[i] for i in indices], axis=None)
+            self._change(names[0], getattr(*net.trainable_arrays[indices[0]]), W, gradient, *slots)
         for i, name in plan.rest:
-            self.move(name, getattr(*form[i][:2]), gradients[i])
+            self.move(name, getattr(*net.trainable_arrays[i]), gradients[i])
 
     def _change(self, name: str, parameter: Array, W: Array, gradient: Array, *slots: Array) -> None:
         """Call `change` with the count and the settings of this parameter."""

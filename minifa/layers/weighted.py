@@ -196,7 +196,8 @@ class Weighted(Layer):
         forward pass, and store them in ``grads``; a frozen layer computes none."""
         if self.frozen:
             return
-        x = self.cached() if x is None else x
+        if x is None:
+            x = self.cached() if self.cache is None else self.cache
         self.grads["W"], total = self.weight_and_bias_gradients(x, delta)
         if self.b is not None:
             self.grads["b"] = total

@@ -81,8 +81,12 @@ def join_chunks(shape: tuple[int, ...], dtype: Any, bytes_each: int, work: Calla
 
 def elementwise(write: Callable[..., Any], *arrays: Array) -> Array:
     """Return a new array of the first array's shape and dtype, filled piece by piece by ``write(out, *arrays)``."""
-    result = xp.empty(arrays[0].shape, arrays[0].dtype)
-    each_piece(write, result, *arrays)
+    first = arrays[0]
+    result = xp.empty(first.shape, first.dtype)
+    if first.nbytes * (1 + len(arrays)) <= CHUNK_BYTES:  # as `each_piece`, without its call
+        write(result, *arrays)
+    else:
+        each_piece(write, result, *arrays)
     return result
 
 
