@@ -40,19 +40,19 @@ class JoinedParameters:
     def __init__(self, layers: Iterable[Layer] = ()) -> None:
         self.whole: Array | None = None
         self.places: dict[str, Place] = {}
-        small = [
+        small: list[tuple[Layer, str, Array]] = [
             (layer, key, array)
             for layer in layers
             for key, array in layer.parameters().items()
-            if array.size <= SMALL and array.dtype == dtype() and array is getattr(layer, f"_{key}", None)
+            if array.size <= SMALL and array.dtype == dtype() and getattr(layer, f"_{key}", None) is array
         ]
         if not small:
             return
-        self.whole = xp.concatenate([array for _, _, array in small], axis=None)
+        self.whole = whole = xp.concatenate([array for _, _, array in small], axis=None)
         start = 0
         for layer, key, array in small:
             stop = start + array.size
-            view = self.whole[start:stop].reshape(array.shape)
+            view = whole[start:stop].reshape(array.shape)
             setattr(layer, f"_{key}", view)
             self.places[f"{layer.name}.{key}"] = Place(view, start, stop)
             start = stop
@@ -88,7 +88,8 @@ class Plan:
 
     def __init__(self, optimizer: Any, net: Any, gradients: list[Array | None], together: bool) -> None:
         self.arrays, self.counts = optimizer.arrays, optimizer.counts
-        self.facts = _facts(optimizer, net, gradients, together)
+        self.layers = list(dict.fromkeys(layer for layer, _ in net.trainable_arrays))
+        self.facts = self._facts(optimizer, gradients, together)
         self.rest: list[tuple[int, str]] = []
         runs: list[list[tuple[int, str, Place]]] = []
         expected = None
@@ -108,24 +109,28 @@ class Plan:
         self.runs = [_joined_run(optimizer, net.joined.whole, run) for run in runs]
         self.names = {name for run in self.runs for name in run.names}
 
-    def holds(self, optimizer: Any, net: Any, gradients: list[Array | None], together: bool) -> bool:
-        """Whether this is the plan for these gradients, too."""
+    def __reduce__(self) -> Any:
+        """As for `JoinedParameters`: a copied optimizer has no plan."""
+        return type(None), ()
+
+    def holds(self, optimizer: Any, gradients: list[Array | None], together: bool) -> bool:
+        """Whether this is the plan for these gradients of the same network, too."""
         kept = self.arrays is optimizer.arrays and self.counts is optimizer.counts
-        return kept and self.facts == _facts(optimizer, net, gradients, together)
+        return kept and self.facts == self._facts(optimizer, gradients, together)
 
-
-def _facts(optimizer: Any, net: Any, gradients: list[Array | None], together: bool) -> tuple[Any, ...]:
-    """What a plan depends on, besides the optimizer's state."""
-    forms = [None if gradient is None else (gradient.shape, gradient.dtype) for gradient in gradients]
-    factors = optimizer.lr_factors and dict(optimizer.lr_factors)
-    return net.joined, [layer.version for layer in net], forms, together, optimizer.decay_bias, factors
+    def _facts(self, optimizer: Any, gradients: list[Array | None], together: bool) -> tuple[Any, ...]:
+        """What the plan depends on, besides the optimizer's state."""
+        forms = [None if gradient is None else (gradient.shape, gradient.dtype) for gradient in gradients]
+        factors = optimizer.lr_factors and dict(optimizer.lr_factors)
+        return [layer.version for layer in self.layers], forms, together, optimizer.decay_bias, factors
 
 
 def _joined_run(optimizer: Any, whole: Array, run: list[tuple[int, str, Place]]) -> Run:
     indices, names, places = zip(*run, strict=True)
     first = places[0].start
     owned = [
-        optimizer.arrays.setdefault(name, optimizer.new_slots(view)) for name, (view, _, _) in zip(names, places, strict=True)
+        optimizer.arrays.setdefault(name, optimizer.new_slots(view))
+        for name, (view, _, _) in zip(names, places, strict=True)
     ]
     slots = []
     for slot in optimizer.slots:

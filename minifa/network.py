@@ -98,7 +98,7 @@ class Network(KnownOptions, HtmlRepr):
         self.dtype = backend.dtype()
         self._by_name: dict[str, Layer] = {}
         self._register(self.layers, path="")
-        self.joined = JoinedParameters(self)
+        self.joined = JoinedParameters(self)  # what an optimizer updates together
         self.trainable_arrays = [(layer, key) for layer in self for key in layer.parameter_names]
         self.input_error = check_bool(input_error, "input_error")
         _mark_layers_with_feedback(self.layers, learns_upstream=input_error)

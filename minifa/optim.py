@@ -188,7 +188,7 @@ class Optimizer(KnownOptions):
             self.share_weights.check(net)
         if self.net is not net:
             self.net = net
-            self.start, self.arrays, self.counts = {}, {}, {}
+            self.start, self.arrays, self.counts, self._plan = {}, {}, {}, None
         if rule is not None and rule.attachment is not self.attachment:
             self.attachment = rule.attachment
             for name in [name for name in self.counts if name.startswith("feedback/")]:
@@ -329,7 +329,7 @@ class Optimizer(KnownOptions):
         gradients = [layer.grads.get(key) for layer, key in net.trainable_arrays]
         together = self.elementwise and active.get() is None
         plan = self._plan
-        if plan is None or not plan.holds(self, net, gradients, together):
+        if plan is None or not plan.holds(self, gradients, together):
             plan = self._plan = Plan(self, net, gradients, together)
         for names, indices, W, slots in plan.runs:
             for name in names:

@@ -31,7 +31,7 @@ class Activation(Layer):
 
     @quietly
     def backward(self, delta: Array, rule: Teacher) -> Array:
-        cached = self.cached() if self.cache is None else self.cache
+        cached = self.cached()
         self.check_error(delta, cached.shape)
         return elementwise(self.times_slope, delta, cached)
 

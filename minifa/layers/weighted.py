@@ -196,8 +196,7 @@ class Weighted(Layer):
         forward pass, and store them in ``grads``; a frozen layer computes none."""
         if self.frozen:
             return
-        if x is None:
-            x = self.cached() if self.cache is None else self.cache
+        x = self.cached() if x is None else x
         self.grads["W"], total = self.weight_and_bias_gradients(x, delta)
         if self.b is not None:
             self.grads["b"] = total

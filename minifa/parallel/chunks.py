@@ -93,11 +93,10 @@ def elementwise(write: Callable[..., Any], *arrays: Array) -> Array:
 def each_piece(write: Callable[..., Any], *arrays: Array) -> None:
     """Call the elementwise function ``write(*arrays)`` piece by piece on arrays of the same shape. Arrays that are
     written to must be contiguous."""
-    first, count = arrays[0], len(arrays)
-    if first.nbytes * count <= CHUNK_BYTES or not _is_split(first.nbytes, count):  # small arrays: without a further call
+    n, bytes_each = arrays[0].size, len(arrays) * arrays[0].dtype.itemsize
+    if n * bytes_each <= CHUNK_BYTES or not _is_split(n, bytes_each):  # small arrays: without a further call
         write(*arrays)
         return
-    n, bytes_each = first.size, count * first.dtype.itemsize
     flat = [array.reshape(-1) for array in arrays]
     each_chunk(n, bytes_each, lambda part: write(*(one[part] for one in flat)))
 

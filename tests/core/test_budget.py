@@ -1,27 +1,41 @@
-"""The function calls of one training step, which take most of the time of a small network, and the literal products
-that the chunked products of a convolution must equal."""
+"""The calls of functions and of array operations in one training step, which take most of the time of a small network,
+and the literal products that the chunked products of a convolution must equal."""
 
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import standin
+from conftest import install
 
 import minifa as mf
-from minifa.layers import Conv2d, Linear, Tanh
+from minifa.layers import BatchNorm, Conv2d, Linear, ReLU, Tanh
 from minifa.layers.weighted import Weighted
 
 PACKAGE = str(Path(mf.__file__).parent)
-MOST_CALLS = 101  # two thirds of the 152 calls before checks ran only once a step
+MOST_CALLS = 87  # 152 before checks ran only once a step, 101 before small parameters were updated together
 
 
-def calls_of(function):
-    """The number of calls of functions of minifa in a call of ``function``."""
+STANDIN = str(Path(standin.__file__).parent)
+OPERATIONS = {
+    "method",
+    "<lambda>",
+    "call",
+    "__call__",
+    "reduce",
+    "__setitem__",
+}  # the stand-in's functions that compute
+VIEWS = {"reshape", "transpose", "ravel", "view", "swapaxes"}
+
+
+def calls_of(function, counts=lambda frame: frame.f_code.co_filename.startswith(PACKAGE)):
+    """The number of calls in a call of ``function``, of functions of minifa or of others that count."""
     count = 0
 
     def profile(frame, event, argument):
         nonlocal count
-        count += event == "call" and frame.f_code.co_filename.startswith(PACKAGE)
+        count += event == "call" and counts(frame)
 
     before = sys.getprofile()
     sys.setprofile(profile)
@@ -44,6 +58,50 @@ def test_a_step_checks_once():
 
     step()
     assert 50 < calls_of(step) <= MOST_CALLS
+
+
+def computes(frame):
+    """Whether minifa calls an array operation on the stand-in: on a GPU a launch. Views and new arrays are none."""
+    operation = frame.f_code.co_name in OPERATIONS and frame.f_code.co_filename.startswith(STANDIN)
+    called = operation and frame.f_back.f_code.co_filename.startswith(PACKAGE)
+    return bool(called and frame.f_locals.get("name") not in VIEWS and "read" not in frame.f_locals)  # read: T
+
+
+def array_operations(layers, optimizer, rule="fa", features=64, n=16):
+    """Those of one step, after the first two."""
+    install("standin", cpu_chunks=False)
+    net = mf.Network(layers, input_shape=(features,), seed=0)
+    rule, loss = mf.rules.make(rule).attach(net), mf.SoftmaxCrossEntropy()
+    x, y = mf.asarray(np.random.default_rng(0).normal(size=(n, features))), np.arange(n) % 10
+
+    def step():
+        rule.gradients(net, x, y, loss)
+        optimizer.step(net, rule)
+
+    step()
+    step()
+    return calls_of(step, computes)
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [(lambda: mf.SGD(0.1), 33), (lambda: mf.SGD(0.1, momentum=0.9), 35), (mf.Adam, 44), (mf.RMSprop, 40)],
+    ids=["sgd", "momentum", "adam", "rmsprop"],
+)
+@pytest.mark.parametrize("rule", ["bp", "fa", "dfa"])
+def test_the_array_operations_of_a_small_step(make, most, rule):
+    """The forward and backward passes take 12, the loss 18, and the optimizer what one parameter takes and a join."""
+    for n in (8, 16):
+        assert array_operations([Linear(64, 32), ReLU(), Linear(32, 10)], make(), rule, n=n) == most
+
+
+def test_the_operations_of_the_optimizer_do_not_grow_with_the_number_of_small_parameters():
+    def operations(depth, optimizer):
+        blocks = [layer for _ in range(depth) for layer in (Linear(16, 16), BatchNorm(16), ReLU())]
+        return array_operations([*blocks, Linear(16, 10)], optimizer, features=16)
+
+    by_sgd, by_adam = ([operations(depth, make(0.1)) for depth in (1, 4)] for make in (mf.SGD, mf.Adam))
+    assert by_adam[0] - by_sgd[0] == by_adam[1] - by_sgd[1]
 
 
 @pytest.mark.parametrize(
