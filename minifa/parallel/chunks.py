@@ -200,13 +200,15 @@ def with_one_thread(work: Callable[[], T]) -> T:
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """``a @ b`` of two matrices. A large product is split along its longer side, so that the result is bitwise equal
     for every number of cores."""
-    rows, columns = len(a), b.shape[1]
+    columns = b.shape[1]
     work = a.size * columns  # multiply-adds
     if (products := _products) is not None:  # read once: another thread may end the counting
         products.append(work)
-    small = work <= SMALL_PRODUCT and (rows > 1 or columns > 1 or work <= SMALL_DOT)
-    if small or not backend.cpu_chunks() or pool.in_chunk():
+    if work <= SMALL_PRODUCT and (columns > 1 or len(a) > 1 or work <= SMALL_DOT):
         return xp.matmul(a, b, out=out)
+    if not backend.cpu_chunks() or pool.in_chunk():
+        return xp.matmul(a, b, out=out)
+    rows = len(a)
     result = xp.empty((rows, columns), a.dtype) if out is None else out
     long, by_rows = max(rows, columns), rows > columns
     count = min(LANES, math.ceil(long / 256), math.ceil(work / PRODUCT_BLOCK))
