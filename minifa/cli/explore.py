@@ -128,8 +128,8 @@ def _serve(options: argparse.Namespace, experiment: Experiment, dataset: Dataset
 def _announce(server: Server, options: argparse.Namespace) -> None:
     if not server.is_loopback:
         print_stderr(
-            "warning: other machines can reach this address. Anyone with the address and its token can train networks here, "
-            "and the connection is not encrypted: use it in a network that you trust, and end it after use"
+            "warning: other machines can reach this address. Anyone with the address and its token can train networks "
+            "here, and the connection is not encrypted: use it in a network that you trust, and end it after use"
         )
     print(server.address, flush=True)
     if not options.quiet:

@@ -16,6 +16,7 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 from ..validation import check_int
+from .allocator import keep_freed_memory
 
 MAX_THREADS = 1024  # threads; operating systems allow a process a few thousand
 
@@ -65,6 +66,7 @@ class _Blas:
             if self.libraries is None:
                 controllers = ThreadpoolController().select(user_api="blas").lib_controllers
                 self.libraries = [_library(controller) for controller in controllers]
+                keep_freed_memory()  # here, because importing minifa changes nothing in the process
             counts = [library.get() for library in self.libraries]
             if self.saved is None:
                 self.saved = counts

@@ -120,10 +120,22 @@ def imitate(name: str, params: list[str], twin: Callable[..., Any]) -> Callable[
         if check:
             check(*plain, **named)
         result = twin(*plain, **named)
+        if counters.log:
+            _log_function(name, plain, named, result)
         return wrap(result) if on_device else lift(result, (*args, *kwargs.values()))
 
     call.__name__ = name
     return call
+
+
+def _log_function(name: str, arguments: list[Any], named: dict[str, Any], result: Any) -> None:
+    """A function that writes into an argument has it as `out`, or returns None and writes into the first."""
+    assert counters.log
+    out = named.get("out")
+    if out is None and result is None:
+        out, arguments = arguments[0], arguments[1:]
+    rest = [value for key, value in named.items() if key != "out"]
+    counters.log(name, [*arguments, *rest], result if out is None else out, out is not None)
 
 
 def key_of(key: Any) -> tuple[Any, ...]:
@@ -178,7 +190,7 @@ class ndarray:
             if isinstance(value, np.ndarray):
                 raise unsupported(value)
         if method == "__call__" and not kwargs and isinstance(inputs[0], np.generic):
-            return wrap(ufunc(*map(operand, inputs)))
+            return wrap(_computed(ufunc, *map(operand, inputs)))
         raise TypeError(f"numpy.{ufunc.__name__} was handed a device array: write xp.{ufunc.__name__}")
 
     def __array_function__(self, function: Callable[..., Any], *ignored: Any) -> None:
@@ -189,13 +201,19 @@ class ndarray:
     def __getitem__(self, key: Any) -> ndarray:
         if type(key) is int or type(key) is slice:
             return wrap(self._a[key, ...])
-        return wrap(self._a[key_of(key)])
+        plain = key_of(key)
+        result = self._a[plain]
+        if counters.log and not np.may_share_memory(result, self._a):
+            counters.log("getitem", [result, plain], result, True)
+        return wrap(result)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         plain, value = key_of(key), operand(value)
         if getattr(value, "size", 1) > 1 and any(isinstance(p, np.ndarray) and p.dtype.kind != "b" for p in plain):
             refuse_duplicates(np.arange(self._a.size).reshape(self._a.shape)[plain], self._a.size)
         self._a[plain] = value
+        if counters.log:
+            counters.log("setitem", [value, plain], self._a[plain], True)
 
     def __len__(self) -> int:
         return len(self._a)
@@ -260,10 +278,10 @@ class ndarray:
         raise TypeError("a pickled CuPy array needs a GPU to load: save NumPy arrays")
 
     def __copy__(self) -> ndarray:
-        return wrap(self._a.copy())
+        return self.copy()
 
     def __deepcopy__(self, memo: Any) -> ndarray:
-        return wrap(self._a.copy())
+        return self.copy()
 
     @property
     def device(self) -> Device:
@@ -284,11 +302,18 @@ def filled_with_rubbish(array: np.ndarray) -> np.ndarray:
     return array
 
 
+def _computed(ufunc: np.ufunc, *operands: Any, out: np.ndarray | None = None) -> Any:
+    result = ufunc(*operands) if out is None else ufunc(*operands, out=out)
+    if counters.log:
+        counters.log(ufunc.__name__, operands, result, out is not None)
+    return result
+
+
 def _forward(ufunc: np.ufunc) -> Callable[..., Any]:
     finish = wrap if ufunc.nout == 1 else lift
 
     def method(self: ndarray, other: Any) -> Any:
-        return finish(ufunc(self._a, other._a if type(other) is ndarray else operand(other)))
+        return finish(_computed(ufunc, self._a, other._a if type(other) is ndarray else operand(other)))
 
     return method
 
@@ -297,21 +322,21 @@ def _reflected(ufunc: np.ufunc) -> Callable[..., Any]:
     finish = wrap if ufunc.nout == 1 else lift
 
     def method(self: ndarray, other: Any) -> Any:
-        return finish(ufunc(operand(other), self._a))
+        return finish(_computed(ufunc, operand(other), self._a))
 
     return method
 
 
 def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
     def method(self: ndarray, other: Any) -> ndarray:
-        ufunc(self._a, other._a if type(other) is ndarray else operand(other), out=self._a)
+        _computed(ufunc, self._a, other._a if type(other) is ndarray else operand(other), out=self._a)
         return self
 
     return method
 
 
 def _unary(ufunc: np.ufunc) -> Callable[[ndarray], ndarray]:
-    return lambda self: wrap(ufunc(self._a))
+    return lambda self: wrap(_computed(ufunc, self._a))
 
 
 def _property(name: str) -> property:

@@ -1,14 +1,23 @@
-"""Counters of the transfers between host and device: the only state of the imitated device."""
+"""Counters of the transfers between host and device, and a log of calls: the only state of the imitated device."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+Log = Callable[[str, Any, Any, bool], None]
 
 
 class Counters:
-    """d2h and h2d are totals since the last reset(); `operand` counts the host reads by operation."""
+    """d2h and h2d are totals since the last reset(); `operand` counts the host reads by operation.
+
+    log(name, arguments, result, written) is told every ufunc, function, method and operator on device arrays, with
+    NumPy's arrays; written: the result is no view, although it may share memory with an argument. None: no log.
+    """
 
     def __init__(self) -> None:
+        self.log: Log | None = None
         self.reads_are_errors = False
         self.float64_is_an_error = False
         self.reset()

@@ -23,9 +23,15 @@ def array(
     """cupy.array: host data are copied, never shared, and counted; device arrays stay on the device."""
     if type(obj) is ndarray:
         plain = np.array(obj._a, dtype, copy=copy or None, order=order or "K", ndmin=ndmin)
+        if counters.log:
+            counters.log("array", [obj._a], plain, False)
         return obj if plain is obj._a else wrap(plain)
     if _holds_device_arrays(obj):
-        return wrap(np.array(_lowered_leaves(obj), dtype, order=order or "K", ndmin=ndmin))
+        leaves = _lowered_leaves(obj)
+        plain = np.array(leaves, dtype, order=order or "K", ndmin=ndmin)
+        if counters.log:
+            counters.log("array", leaves, plain, False)
+        return wrap(plain)
     plain = np.array(obj, dtype, order=order or "K", ndmin=ndmin)
     if plain.dtype.kind not in "biufc" or plain.dtype.char in "gG":
         raise ValueError(f"Unsupported dtype {plain.dtype}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from .array import lift, lower
 from .contract import TABLE, unexpected_keyword
+from .counters import counters
 
 _SALT = 0xC0B1
 _NUMPY_NAME = {("permutation", "a"): "x", ("shuffle", "a"): "x"}
@@ -41,6 +42,8 @@ class _Source:
             dtype = None if name in self._own_dtype else named.pop("dtype", None)
             plain = {_NUMPY_NAME.get((name, key), key): lower(value, "any") for key, value in named.items()}
             result = getattr(self._numpy, name)(*shape, **plain)
+            if counters.log:
+                counters.log(name, [], result, True)
             return result if result is None else lift(np.asarray(result, dtype), tuple(named.values()))
 
         return call

@@ -8,6 +8,7 @@ import numpy as np
 
 from .array import array_of, key_of, lift, lower, ndarray, operand, wrap
 from .contract import TABLE
+from .counters import counters
 
 _AT_DTYPES = [np.dtype(code) for code in ("i4", "i8", "f2", "f4", "f8", "u4", "u8")]
 
@@ -34,6 +35,8 @@ class Ufunc:
         for value in out:
             array_of(value)
         result = self._numpy(*plain, **kwargs)
+        if counters.log:
+            counters.log(self.__name__, plain[: self.nin], result, bool(out))
         if out:
             return out[0] if self.nout == 1 else out
         return wrap(result) if self.nout == 1 else lift(result)
@@ -46,21 +49,24 @@ class Ufunc:
         self._must_have("at", "ufunc_at")
         if array_of(a).dtype not in _AT_DTYPES:
             raise TypeError(f"cupy.{self.__name__}.at has no kernel for {a.dtype}")
-        self._numpy.at(a._a, key_of(indices), operand(b))
+        where = key_of(indices)
+        self._numpy.at(a._a, where, operand(b))
+        if counters.log:
+            counters.log(f"{self.__name__}.at", [a._a[where], where, operand(b)], a._a[where], True)
 
     def reduce(self, array: ndarray, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
-        self._must_have("reduce", "ufunc_reduce")
-        return lift(self._numpy.reduce(array_of(array), lower(axis, "host"), dtype, _optional(out), keepdims), (out,))
+        return self._run("reduce", array, out, axis=lower(axis, "host"), dtype=dtype, keepdims=keepdims)
 
     def accumulate(self, array: ndarray, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
-        self._must_have("accumulate", "ufunc_accumulate")
-        return lift(self._numpy.accumulate(array_of(array), lower(axis, "host"), dtype, _optional(out)), (out,))
+        return self._run("accumulate", array, out, axis=lower(axis, "host"), dtype=dtype)
 
     def reduceat(self, array: ndarray, indices: ndarray, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
-        self._must_have("reduceat", "ufunc_reduceat")
-        result = self._numpy.reduceat(array_of(array), array_of(indices), lower(axis, "host"), dtype, _optional(out))
+        return self._run("reduceat", array, out, indices=array_of(indices), axis=lower(axis, "host"), dtype=dtype)
+
+    def _run(self, method: str, array: ndarray, out: Any, **arguments: Any) -> Any:
+        self._must_have(method, f"ufunc_{method}")
+        plain, target = array_of(array), None if out is None else array_of(out)
+        result = getattr(self._numpy, method)(plain, out=target, **arguments)
+        if counters.log:
+            counters.log(f"{self.__name__}.{method}", [plain, arguments.get("indices")], result, out is not None)
         return lift(result, (out,))
-
-
-def _optional(value: Any) -> np.ndarray | None:
-    return None if value is None else array_of(value)

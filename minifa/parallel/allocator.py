@@ -1,0 +1,31 @@
+"""Freed memory is kept for the next step.
+
+The C library returns large freed blocks to the system. The arrays of a training step are freed and allocated again in
+every step, and each time the system provides and clears all their pages: a tenth of the time of a step of a
+convolutional network at batch 128, a third at batch 512.
+"""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+import ctypes
+import os
+
+KEPT = 1 << 30  # bytes: the C library returns freed memory beyond this size, and arrays larger than it
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # the parameters of mallopt(3) in glibc's malloc.h
+CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep up to `KEPT` bytes of freed memory. Returns whether this was set: not if an environment
+    variable (`CHOSEN_BY_USER`) configures the allocator, and only with glibc (Linux); other C libraries have their own
+    rules."""
+    if any(name in os.environ for name in CHOSEN_BY_USER):
+        return False
+    try:
+        os.confstr("CS_GNU_LIBC_VERSION")
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError, ValueError):  # another C library, or Windows
+        return False
+    return all(mallopt(parameter, KEPT) == 1 for parameter in (TRIM_THRESHOLD, MMAP_THRESHOLD))
