@@ -101,7 +101,7 @@ class Plan:
             if place is None or place.view is not W or gradient.shape != W.shape or gradient.dtype != W.dtype:
                 self.rest.append((i, name))
                 continue
-            settings = optimizer.counts.setdefault(name, 0), optimizer.settings(name, W)
+            settings = optimizer.counts.setdefault(name, 0), optimizer._settings(name, W)
             if (place.start, settings) != expected:
                 runs.append([])
             runs[-1].append((i, name, place))

@@ -212,14 +212,14 @@ class Optimizer(KnownOptions):
     def group(self, name: str, array: Array) -> Iterator[None]:
         """Context manager: ``lr`` and ``weight_decay`` are those of the parameter of this name, inside the block."""
         lr, decay = self.lr, self.weight_decay
-        factor, decays = self.settings(name, array)
+        factor, decays = self._settings(name, array)
         self.lr, self.weight_decay = lr * factor, decay if decays else 0.0
         try:
             yield
         finally:
             self.lr, self.weight_decay = lr, decay
 
-    def settings(self, name: str, array: Array) -> tuple[float, bool]:
+    def _settings(self, name: str, array: Array) -> tuple[float, bool]:
         """The factor of the learning rate for the parameter of this name, and whether it decays."""
         name = self._weight_of(name.removeprefix("feedback/")) if name.startswith("feedback/") else name
         factor = math.prod(one for pattern, one in (self.lr_factors or {}).items() if _matches(name, pattern))
