@@ -47,8 +47,9 @@ CORE += 6  # the fraction of the targets' variance that the outputs leave unexpl
 CORE += 73  # the gradient of a loss by the inputs, through the feedback or the weights, in evaluation mode
 CORE += 132  # LocallyConnected2d with its plain reference; the geometry it shares with Conv2d has a file of its own
 CORE += 25  # the optimizers' option share_weights, and untied kernels that start equal
-CORE += 33  # optimizers update small parameters together (the mechanism itself is in joined.py), with fewer checks
+CORE += 35  # optimizers update small parameters together (the mechanism itself is in joined.py), with fewer checks
 CORE += 12  # the three products of Linear as plain products of matrices
+CORE += 6  # the multiply-adds of solve and pinv, which are counted with those of the products
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),
     *(PACKAGE / "rules" / f"{name}.py" for name in ("base", "taught_layers")),

@@ -29,7 +29,7 @@ from collections.abc import Callable
 from .array_checks import require_float, require_like
 from .backend import Array, quietly, xp
 from .layers.divisive_norm import group_variance
-from .linalg import norm
+from .linalg import norm, solve_products
 from .parallel.chunks import matmul, with_one_thread
 from .registry import make_described, register_table
 from .validation import check_int, check_positive, check_type
@@ -224,7 +224,7 @@ def normalised(K: Array, eps: float = EPS) -> tuple[Array, Array]:
     if eps < least:
         raise ValueError(f"eps must be at least {least:.0e} with {C.dtype}, got {eps}: use a larger eps")
     identity = xp.eye(n, dtype=K.dtype)
-    R = with_one_thread(lambda: xp.linalg.inv(C + (eps * n) * identity))
+    R = with_one_thread(lambda: xp.linalg.inv(C + (eps * n) * identity), solve_products(identity, identity))
     return identity - (eps * n) * R, R
 
 

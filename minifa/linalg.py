@@ -87,7 +87,7 @@ def solve(A: Array, B: Array, what: str, remedy: str) -> Array:
     m = B.shape[-1]
     right = xp.concatenate([B, xp.broadcast_to(xp.eye(A.shape[-1], dtype=A.dtype), A.shape)], axis=-1)
     try:
-        found = with_one_thread(lambda: xp.linalg.solve(A, right))
+        found = with_one_thread(lambda: xp.linalg.solve(A, right), solve_products(A, right))
     except numpy.linalg.LinAlgError:  # an exactly singular matrix; CuPy returns numbers that are not finite
         found = xp.full(right.shape, math.nan, right.dtype)
     sizes, inverses = (xp.abs(one).sum(axis=-2).max(axis=-1) for one in (A, found[..., m:]))
@@ -112,9 +112,18 @@ def pinv(A: Array, what: str, remedy: str) -> Array:
     """
     if not bool(xp.isfinite(A).all()):
         return xp.full((*A.shape[:-2], A.shape[-1], A.shape[-2]), math.nan, A.dtype)
-    U, s, V = with_one_thread(lambda: xp.linalg.svd(A, full_matrices=False))
+    small, large = sorted(A.shape[-2:])
+    decomposition = A.size // large * (7 * small * large + 4 * small**2)  # of Golub & Reinsch
+    U, s, V = with_one_thread(lambda: xp.linalg.svd(A, full_matrices=False), decomposition)
     _check_condition(s[..., 0] / s[..., -1], what, remedy)
-    return with_one_thread(lambda: xp.matmul(V.swapaxes(-1, -2) / s[..., None, :], U.swapaxes(-1, -2)))
+    product = A.size * small
+    return with_one_thread(lambda: xp.matmul(V.swapaxes(-1, -2) / s[..., None, :], U.swapaxes(-1, -2)), product)
+
+
+def solve_products(A: Array, B: Array) -> int:
+    """The multiply-adds of a solution of A @ X = B by elimination, for `minifa.parallel.chunks.counting_products`."""
+    k = A.shape[-1]
+    return A.size * k // 3 + B.size * k
 
 
 def _check_condition(numbers: Array, what: str, remedy: str) -> None:

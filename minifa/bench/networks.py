@@ -13,6 +13,7 @@ SHAPES: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "mlp": ("mlp", (784,), {"hidden": (1000, 1000)}),
     "cnn": ("bench_cnn", (32, 32, 3), {}),
     "resnet20": ("resnet20", (32, 32, 3), {}),
+    "small": ("mlp", (64,), {"hidden": (32,)}),
 }
 CLASSES = 10
 Step = Callable[[], None]

@@ -1,7 +1,7 @@
 """Benchmark of a training step: minifa's rules, and PyTorch's backpropagation and BioTorch's rules if installed.
 
-Because machines are noisy, the candidates are measured alternately (A B C A B C ...), and medians and their ratios are
-reported. The upper limit is the machine's matrix-product rate, measured in the same run.
+The candidates are measured alternately, and medians and their ratios are reported. The upper limit is the machine's
+rate of matrix products: a large product is measured in the same rounds.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Any
 
-from .. import backend, environment, rules, text
-from ..backend import xp
+from .. import backend, rules, text
+from ..backend import Array, xp
 from ..experiments.processes import end_with_parent
-from ..losses import SoftmaxCrossEntropy
+from ..losses import Loss, SoftmaxCrossEntropy
 from ..models import MODELS
 from ..network import Network
 from ..optim import SGD
 from ..parallel import chunks
 from ..validation import format_shape
+from .alternating import alternately, facts, quartile_range, ratios
 from .networks import CLASSES, SHAPES, Step, batch
 
 CONSECUTIVE_STEPS = 3  # timed steps of one candidate in a row
+MATRIX = 2048  # rows and columns of the matrices whose product is the upper limit
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,11 @@ def report(models: Sequence[str], rule_names: Sequence[str], batch_size: int = 1
     unknown = sorted(set(models) - SHAPES.keys())
     if unknown:
         raise ValueError(f"unknown bench network {', '.join(unknown)}: known are {', '.join(SHAPES)}")
-    facts = [f"{key} {value}" for key, value in environment.environment().items()]
-    rate = matrix_rate()
-    parts = [", ".join(facts), f"matrix products run at {rate / 1e9:.0f} GFLOP/s (2048 x 2048, all threads)"]
-    for model in models:
-        parts.append(table(model, measure(model, rule_names, batch_size, repeats), batch_size, rate))
-    return "\n\n".join(parts)
+    about = facts()
+    tables = [
+        table(model, measure(model, rule_names, batch_size, repeats, product=True), batch_size) for model in models
+    ]
+    return "\n\n".join([about, *tables])
 
 
 def measure(
@@ -65,12 +67,16 @@ def measure(
     repeats: int,
     against: Sequence[str] = ("torch",),
     memory: bool = True,
+    product: bool = False,
+    consecutive: int = CONSECUTIVE_STEPS,
 ) -> list[Timing]:
     """Time the candidates alternately.
 
     Args:
         against: "torch" (both memory layouts), "biotorch fa" etc.; libraries that are not installed are omitted.
         memory: whether to measure each candidate's peak memory, in a separate process.
+        product: whether to measure a large matrix product too, the last of the results.
+        consecutive: timed steps in a row.
     """
     steps = {f"minifa {name}": _minifa_step(model, name, batch_size) for name in rule_names}
     flops = _minifa_step(model, "bp", batch_size)[1]
@@ -78,32 +84,28 @@ def measure(
         for label, step in _other_steps(model, other, batch_size).items():
             steps[label] = step, flops, []
     peaks = {label: peak_bytes(model, label, batch_size) if memory else 0 for label in steps}
-    for step, _, _ in steps.values():
-        step()
-    seconds: dict[str, list[float]] = {label: [] for label in steps}
+    if product:
+        steps["matrix product"] = matrix_product()
     # A penalty tuned for another network may make B diverge here; only the arithmetic is timed, not the learning.
     with backend.quiet():
-        for _ in range(repeats):
-            for label, (step, _, _) in steps.items():
-                step()  # not timed: warms the caches, and lets the other library's idle threads stop spinning
-                started = time.perf_counter()
-                for _ in range(CONSECUTIVE_STEPS):
-                    step()
-                seconds[label].append((time.perf_counter() - started) / CONSECUTIVE_STEPS)
+        works = {label: step for label, (step, _, _) in steps.items()}
+        seconds = alternately(works, repeats, consecutive, wait=bool(against))
     return [
         Timing(
-            label, seconds[label], flops, peaks[label], statistics.median(feedback_seconds) if feedback_seconds else 0.0
+            *(label, seconds[label], flops, peaks.get(label, 0)),
+            statistics.median(feedback_seconds) if feedback_seconds else 0.0,
         )
         for label, (_, flops, feedback_seconds) in steps.items()
     ]
 
 
-def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -> str:
-    """Medians, and ratios to the first candidate and to PyTorch (paired within rounds, so that drift cancels).
+def table(model: str, timings: Sequence[Timing], batch_size: int) -> str:
+    """Medians, and ratios to the first candidate and to PyTorch. The last timing is that of a matrix product.
 
     Column "products": multiply-adds of all matrix products relative to the first candidate's. Column "feedback ms":
     time per step of the feedback's own learning (noise phases, local penalties).
     """
+    *timings, product = timings
     torch = next((t for t in timings if t.label == "torch"), None)
     head = (
         "step",
@@ -124,7 +126,7 @@ def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -
                 f"{timing.median * 1e3:.2f}",
                 f"{batch_size / timing.median:,.0f}",
                 f"{timing.flops / timings[0].flops:.2f}",
-                f"{timing.flops / timing.median / rate:.0%}",
+                f"{timing.flops / product.flops * ratio(product, timing):.0%}",
                 f"{timing.feedback * 1e3:.2f}",
                 f"{timing.bytes / 2**20:.0f}" if timing.bytes else "-",
                 f"{ratio(timing, timings[0]):.2f}",
@@ -132,36 +134,42 @@ def table(model: str, timings: Sequence[Timing], batch_size: int, rate: float) -
             )
         )
     name, shape, _ = SHAPES[model]
-    title = f"{model}: {name} on {format_shape(shape)}, batch {batch_size}, medians of {len(timings[0].seconds)}"
-    return f"{title}\n{text.table(rows, right_from=1)}"
+    title = f"{model}: {name} on {format_shape(shape)}, batch {batch_size}, medians of {len(product.seconds)}"
+    rate = f"{product.flops / product.median / 1e9:.0f} GFLOP/s ({MATRIX} x {MATRIX}, all threads)"
+    noise = ", ".join(f"{one.label} {quartile_range([1e3 * seconds for seconds in one.seconds])}" for one in timings)
+    lines = title, f"matrix products run at {rate}", f"quartiles in ms: {noise}", text.table(rows, right_from=1)
+    return "\n".join(lines)
 
 
 def ratio(a: Timing, b: Timing) -> float:
-    """Median of the ratios of times from the same round, so that drift cancels."""
-    return statistics.median(x / y for x, y in zip(a.seconds, b.seconds, strict=True))
+    """Median of the ratios of times from the same round."""
+    return statistics.median(ratios(a.seconds, b.seconds))
 
 
-def matrix_rate(size: int = 2048) -> float:
-    """Operations per second of a large matrix product on all BLAS threads; a multiply-add counts as two."""
-    a = xp.ones((size, size), backend.dtype())
-    times = []
-    for _ in range(4):
-        started = time.perf_counter()
-        xp.matmul(a, a)
+def matrix_product() -> tuple[Step, float, list[float]]:
+    """As `minifa_step`: a large matrix product on all threads, and its operations; a multiply-add counts as two."""
+    a = xp.ones((MATRIX, MATRIX), backend.dtype())
+
+    def step() -> None:
+        chunks.matmul(a, a)
         backend.synchronise()
-        times.append(time.perf_counter() - started)
-    return 2 * size**3 / min(times)
+
+    return step, 2.0 * MATRIX**3, []
 
 
 def _minifa_step(model: str, rule_name: str, batch_size: int) -> tuple[Step, float, list[float]]:
-    """(a step, the operations of its matrix products, a list that collects the seconds of the feedback's own
-    learning)."""
+    """`minifa_step` on a network of the benchmark."""
     name, shape, options = SHAPES[model]
     net = Network(MODELS[name](shape, CLASSES, **options), seed=0, input_shape=shape)
-    rule = rules.make(rule_name).attach(net)
-    loss, optimizer = SoftmaxCrossEntropy(), SGD(lr=1e-4, momentum=0.9)
     x, y = batch(shape, batch_size)
-    x = backend.asarray(x)
+    return minifa_step(net, rule_name, backend.asarray(x), y, SoftmaxCrossEntropy())
+
+
+def minifa_step(net: Network, rule_name: str, x: Array, y: Any, loss: Loss) -> tuple[Step, float, list[float]]:
+    """(a step, the operations of its matrix products, a list that collects the seconds of the feedback's own
+    learning)."""
+    rule = rules.make(rule_name).attach(net)
+    optimizer = SGD(lr=1e-4, momentum=0.9)
 
     def step() -> None:
         rule.gradients(net, x, y, loss)

@@ -43,8 +43,9 @@ class Block(nn.Module):
 def network(model: str) -> Any:
     """The PyTorch version of a network of `minifa.bench.networks.SHAPES`."""
     layers: list[Any] = []
-    if model == "mlp":
-        widths = (784, *SHAPES["mlp"][2]["hidden"], CLASSES)
+    name, shape, options = SHAPES[model]
+    if name == "mlp":
+        widths = (*shape, *options["hidden"], CLASSES)
         layers += [one for a, b in zip(widths, widths[1:], strict=False) for one in (nn.Linear(a, b), nn.ReLU())]
         return nn.Sequential(*layers[:-1])
     if model == "cnn":

@@ -17,10 +17,11 @@ from .options import at_least_one, widths
 
 
 def describe(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--models", default="mlp,cnn", help="mlp, cnn, resnet20, or several")
+    command.add_argument("--models", help="mlp, cnn, resnet20, small, or several (default: mlp,cnn)")
     command.add_argument(
         "--rules",
-        help="rules to set beside each other (default: bp,fa; with --memory bp,dfa,dfa:recompute=true)",
+        help="rules to set beside each other (default: bp,fa; with --memory bp,dfa,dfa:recompute=true); all: each rule "
+        "beside bp on a network of linear layers that it accepts, with the time and the products of a step",
     )
     command.add_argument("--batch-size", type=at_least_one, help="examples per step (default: 128; with --memory 32)")
     command.add_argument(
@@ -52,8 +53,20 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(unknown(("torch", "biotorch"), min(strange), "contestant"))
         print(wrap(targets.report(against, options.repeats, batch_size, progress=not options.quiet)))
         return OK
-    names = rules.split(options.rules or "bp,fa")
-    print(wrap(step_time.report(options.models.split(","), names, batch_size, options.repeats)))
+    if options.rules == "all":
+        return _bench_every_rule(options, batch_size)
+    names, models = rules.split(options.rules or "bp,fa"), (options.models or "mlp,cnn").split(",")
+    print(wrap(step_time.report(models, names, batch_size, options.repeats)))
+    return OK
+
+
+def _bench_every_rule(options: argparse.Namespace, batch_size: int) -> int:
+    from ..bench import every_rule
+
+    if options.models:
+        raise ValueError("with --rules all each rule has a network that it accepts: leave out --models")
+    with bar(total=len(rules.RULES) - 1, desc="bench", unit="rule", hidden=options.quiet) as shown:
+        print(wrap(every_rule.report(batch_size, options.repeats, shown.update)))
     return OK
 
 

@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy
 
+from .. import backend
 from ..backend import Array, quietly, xp
 from ..linalg import as_matrix
-from ..parallel.chunks import any_without_sync, by_rows, each_chunk, reduce_chunks, sum_chunks, sum_rows
+from ..parallel.chunks import add_each, by_rows, each_chunk, reduce_chunks, sum_rows
 from ..validation import Shape, check_bool, check_float, check_int
 from .base import Pass, Teacher, array_property
 from .normalisation import Norm
@@ -104,7 +105,7 @@ class BatchNorm(Norm):
         mean, var = _moments(flat)
         if ctx.update_statistics:
             self._update_running(self.running_mean, mean)
-            self._update_running(self.running_var, var * (n / (n - 1)))
+            self._update_running(self.running_var, var, n / (n - 1))
         inverse = 1 / xp.sqrt(var + self.eps)
         self.cache = x, mean, inverse
         return self._normalise(x, mean, inverse)
@@ -117,9 +118,9 @@ class BatchNorm(Norm):
     def _scaled(self, inverse: Array) -> Array:
         return self.gamma * inverse if self.affine else inverse
 
-    def _update_running(self, running: Array, batch: Array) -> None:
+    def _update_running(self, running: Array, batch: Array, factor: float = 1.0) -> None:
         running *= 1 - self.momentum
-        running += self.momentum * batch
+        running += (self.momentum * factor) * batch
 
     @quietly
     def backward(self, delta: Array, rule: Teacher) -> Array | None:
@@ -129,15 +130,16 @@ class BatchNorm(Norm):
             return delta * self._scaled(inverse) if self.needs_input_gradient else None
         flat_x, flat_delta = as_matrix(x), as_matrix(delta)
         n = len(flat_x)
-        sums = _sums(flat_x, mean, flat_delta)
-        beta_grad, gamma_grad = sums[0], sums[1] * inverse
+        beta_grad, by_centred = _sums(flat_x, mean, flat_delta)
+        gamma_grad = by_centred * inverse
         if self.affine:
             self.grads = {"gamma": gamma_grad, "beta": beta_grad}
         if not self.needs_input_gradient:
             return None
         scale = self._scaled(inverse)
-        by_x = -scale * inverse * gamma_grad / n  # the factor of x in the exact derivative
-        shift = -scale * beta_grad / n - mean * by_x
+        factor = scale * (-1 / n)
+        by_x = factor * inverse * gamma_grad  # the factor of x in the exact derivative
+        shift = factor * beta_grad - mean * by_x
         return _in_chunks(_combine, (x, delta), (by_x, scale, shift))
 
     def symbols(self) -> dict[str, Any]:
@@ -195,8 +197,9 @@ def _moments(x: Array) -> tuple[Array, Array]:
         mean = sum_rows(part) / len(part)
         centred = _minus(part, mean)
         squares = sum_rows(centred, centred)
-        far = mean * mean * len(part) > FAR**2 * squares
-        if any_without_sync(far):
+        if not backend.cpu_chunks():  # on a device the correction costs less than the question whether it is needed
+            mean = mean + sum_rows(centred) / len(part)
+        elif (far := mean * mean * len(part) > FAR**2 * squares).any():
             mean = mean + far * (sum_rows(centred) / len(part))
         return len(part), mean, squares
 
@@ -208,11 +211,11 @@ def _moments(x: Array) -> tuple[Array, Array]:
     return mean, squares / n
 
 
-def _sums(x: Array, mean: Array, delta: Array) -> Array:
-    """sum(delta) and sum(delta * (x - mean)) over the rows, as the two rows of a matrix."""
+def _sums(x: Array, mean: Array, delta: Array) -> list[Array]:
+    """sum(delta) and sum(delta * (x - mean)) over the rows."""
 
-    def piece(rows: slice) -> Array:
+    def piece(rows: slice) -> list[Array]:
         part = delta[rows]
-        return xp.stack([sum_rows(part), sum_rows(part, _minus(x[rows], mean))])
+        return [sum_rows(part), sum_rows(part, _minus(x[rows], mean))]
 
-    return sum_chunks(len(x), 3 * x.shape[1] * x.dtype.itemsize, piece)
+    return reduce_chunks(len(x), 3 * x.shape[1] * x.dtype.itemsize, piece, add_each)

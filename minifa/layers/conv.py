@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from ..backend import Array, xp
 from ..initialisers import Initialiser
 from ..linalg import as_matrix, side_by_side
-from ..parallel.chunks import by_rows, each_chunk, join_chunks, matmul, reduce_chunks, sum_rows
+from ..parallel.chunks import add_each, by_rows, each_chunk, join_chunks, matmul, reduce_chunks, sum_rows
 from ..validation import Shape, check_int
 from . import windows
 from .windowed import Windowed
@@ -126,18 +126,15 @@ class Conv2d(Windowed):
         each_chunk(len(x), self.bytes_each(x), piece)
         return y
 
-    def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array]:
-        def piece(rows: slice) -> tuple[Array, Array]:
+    def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array | None]:
+        def piece(rows: slice) -> list[Array]:
             error = as_matrix(delta[rows])
             pairs = zip(self._parts(x[rows]), self._parts(error), strict=True)
-            return self.joined([matmul(self.columns(inputs).T, part) for inputs, part in pairs]), sum_rows(error)
+            product = self.joined([matmul(self.columns(inputs).T, part) for inputs, part in pairs])
+            return [product, sum_rows(error)] if self.has_bias else [product]
 
-        def join(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
-            for total, part in zip(a, b, strict=True):
-                total += part
-            return a
-
-        return reduce_chunks(len(x), self.bytes_each(x), piece, join)
+        product, *total = reduce_chunks(len(x), self.bytes_each(x), piece, add_each)
+        return product, total[0] if total else None
 
     def carry(self, delta: Array, matrix: Array) -> Array:
         """The error below. With stride 1 it is gathered instead of scattered: each pixel receives a patch of delta

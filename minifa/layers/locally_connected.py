@@ -160,7 +160,7 @@ class LocallyConnected2d(Windowed):
         each_chunk(self.size[0], self._row_of_patches(x), piece)
         return y
 
-    def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array]:
+    def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array | None]:
         product = xp.empty((*self.size, self.fans[0], delta.shape[-1]), x.dtype)
         padded = self._padded(x)
 
@@ -170,7 +170,8 @@ class LocallyConnected2d(Windowed):
             product[rows] = dW.reshape(product[rows].shape)
 
         each_chunk(self.size[0], self._row_of_patches(x), piece)
-        return product.reshape(*self.weight_shape[:-1], -1), sum_rows(as_matrix(delta))
+        product = product.reshape(*self.weight_shape[:-1], -1)
+        return product, sum_rows(as_matrix(delta)) if self.has_bias else None
 
     def carry(self, delta: Array, matrix: Array) -> Array:
         x, transposed = self.cached(), self._stacked(matrix).swapaxes(1, 2)

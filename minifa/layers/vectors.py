@@ -143,9 +143,9 @@ class VectorLinear(Weighted):
             y += bias
         return y
 
-    def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array]:
+    def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array | None]:
         product = matmul(self.columns(x).T, self.columns(delta))
-        return product, sum_rows(delta.reshape(len(delta), -1)).reshape(delta.shape[1:])
+        return product, sum_rows(delta.reshape(len(delta), -1)).reshape(delta.shape[1:]) if self.has_bias else None
 
 
 class Gate(Activation):

@@ -139,12 +139,12 @@ class Weighted(Layer):
             y += bias
         return y if x.ndim == 2 else y.reshape(*self.positions(x.shape), y.shape[1])
 
-    def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array]:
-        """Return columns(x).T @ delta, summed over examples and positions, and the sum of delta, the bias gradient.
-        The product has W's shape if delta has n_out channels."""
+    def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array | None]:
+        """Return columns(x).T @ delta, summed over examples and positions, and the sum of delta, the bias gradient;
+        None if the layer has no bias. The product has W's shape if delta has n_out channels."""
         delta = delta.reshape(-1, delta.shape[-1])
         product = matmul(self.columns(x).T, delta)
-        return product.reshape(*self.weight_shape[:-1], delta.shape[1]), sum_rows(delta)
+        return product.reshape(*self.weight_shape[:-1], delta.shape[1]), sum_rows(delta) if self.has_bias else None
 
     def carry(self, delta: Array, matrix: Array) -> Array:
         """The error below: uncolumns(delta @ matrix.T), for any matrix with W's fan_in and delta's width."""

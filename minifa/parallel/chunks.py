@@ -161,6 +161,13 @@ def sum_chunks(n: int, bytes_each: int, work: Callable[[slice], Array]) -> Array
     return reduce_chunks(n, bytes_each, work, operator.iadd)
 
 
+def add_each(totals: list[Array], parts: list[Array]) -> list[Array]:
+    """Add each part to its total, in place: for `reduce_chunks`."""
+    for total, part in zip(totals, parts, strict=True):
+        total += part
+    return totals
+
+
 def reduce_chunks(n: int, bytes_each: int, work: Callable[[slice], T], join: Callable[[T, T], T]) -> T:
     """Reduce all ``work(rows)`` over slices that cover ``range(n)`` with ``join``, always in the same order."""
     if not _is_split(n, bytes_each):
@@ -180,7 +187,8 @@ _products: list[int] | None = None
 
 @contextlib.contextmanager
 def counting_products() -> Iterator[list[int]]:
-    """Context manager that yields a list of the multiply-adds of every `matmul` in the with-block, in all threads."""
+    """Context manager that yields a list of the multiply-adds of every `matmul`, and of every call of LAPACK that says
+    how many it makes, in the with-block, in all threads."""
     global _products
     products: list[int] = []
     _products = products
@@ -190,8 +198,11 @@ def counting_products() -> Iterator[list[int]]:
         _products = None
 
 
-def with_one_thread(work: Callable[[], T]) -> T:
-    """Run ``work()`` with BLAS limited to one thread. For LAPACK calls, whose rounding depends on the thread count."""
+def with_one_thread(work: Callable[[], T], multiply_adds: int = 0) -> T:
+    """Run ``work()`` with BLAS limited to one thread. For LAPACK calls, whose rounding depends on the thread count.
+    ``multiply_adds``: of LAPACK's algorithm, for `counting_products`."""
+    if multiply_adds and (products := _products) is not None:
+        products.append(multiply_adds)
     results: list[T] = []
     pool.run([lambda: results.append(work())])
     return results[0]
@@ -250,8 +261,3 @@ def gather_runs(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], 
         items = numpy.ndarray(shape, numpy.dtype((numpy.void, length * size)), array, 0, strides)
         return numpy.ascontiguousarray(items).view(array.dtype).reshape(*shape, length)
     return xp.ascontiguousarray(xp.lib.stride_tricks.as_strided(array, (*shape, length), (*strides, size)))
-
-
-def any_without_sync(mask: Array) -> bool:
-    """Whether any entry is true. Always True on a device, to avoid waiting for it."""
-    return not backend.cpu_chunks() or bool(mask.any())

@@ -106,7 +106,7 @@ def test_wide_tables_of_results_fit(width, monkeypatch):
         tables.angle_table([result]),
         tables.history_table(History([row])),
         tables.grid_table(rates),
-        step_time.table("mlp", [timing], 128, rate=1e10),
+        step_time.table("mlp", [timing, timing], 128),
         memory.table({"dfa:recompute=true": dict.fromkeys(range(30), 1 << 30)}),
     ]
     assert not [line for one in printed for line in too_wide(one, width)]

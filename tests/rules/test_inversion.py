@@ -13,6 +13,7 @@ from minifa import BatchNorm, Conv2d, Dropout, Flatten, LayerNorm, Linear, Netwo
 from minifa.jacobians import jacobians
 from minifa.linalg import pinv, solve
 from minifa.metrics import angle, mean_angle
+from minifa.parallel.chunks import counting_products
 from minifa.rules import BP, DFC, DI, PBP, dynamic_inversion, feedback_control, make, noise
 from minifa.testing.examples import LINEAR_RULES, inputs, mlp, network
 
@@ -63,6 +64,22 @@ def test_an_ill_conditioned_matrix_is_refused(A, size, engine):
         solve(mf.asarray(A), mf.asarray(A), "A", "stop")
     with pytest.raises(ValueError, match="A is ill-conditioned"):
         pinv(mf.asarray(A), "A", "stop")
+
+
+def test_the_multiply_adds_of_lapack_are_counted():
+    """Elimination: k^3 / 3, and k^2 for each of the columns of B and of the identity. The singular value decomposition
+    of an m x n matrix: 7 m n^2 + 4 n^3."""
+    A, B = np.eye(6, dtype="f4"), np.ones((6, 5), "f4")
+    with counting_products() as products:
+        solve(A, B, "A", "")
+    assert products == [6**3 // 3 + 6**2 * (5 + 6)]
+    for tall_or_wide in (B[:4, :2] + A[:4, :2], B[:2, :4] + A[:2, :4]):
+        with counting_products() as products:
+            pinv(tall_or_wide, "A", "")
+        assert products == [7 * 4 * 2**2 + 4 * 2**3, 4 * 2 * 2]
+    with counting_products() as products:
+        solve(np.stack([A, A]), np.stack([B, B]), "A", "")
+    assert products == [2 * (6**3 // 3 + 6**2 * (5 + 6))]
 
 
 def test_a_diverged_network_gives_nan_without_an_error():

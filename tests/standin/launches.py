@@ -266,7 +266,7 @@ def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="standin.launches", description=__doc__.split("\n")[0])
-    parser.add_argument("--models", default=",".join(SHAPES), help="mlp, cnn, resnet20, or several")
+    parser.add_argument("--models", default=",".join(SHAPES), help="mlp, cnn, resnet20, small, or several")
     parser.add_argument("--rules", default=",".join(RULES), help="rules to count")
     parser.add_argument("--optimizers", default=",".join(OPTIMIZERS_USED), help="sgd (momentum 0.9), adam")
     parser.add_argument("--batch-size", type=int, default=128)
