@@ -48,6 +48,8 @@ CORE += 73  # the gradient of a loss by the inputs, through the feedback or the 
 CORE += 132  # LocallyConnected2d with its plain reference; the geometry it shares with Conv2d has a file of its own
 CORE += 25  # the optimizers' option share_weights, and untied kernels that start equal
 CORE += 4  # the import of numpy.polynomial at the first GELU
+CORE += 35  # optimizers update small parameters together (the mechanism itself is in joined.py), with fewer checks
+CORE += 12  # the three products of Linear as plain products of matrices
 CORE += 6  # the multiply-adds of solve and pinv, which are counted with those of the products
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),

@@ -303,6 +303,8 @@ def to_host(array: Any) -> Any:
     >>> isinstance(mf.to_host(mf.asarray([1.0])), np.ndarray)
     True
     """
+    if type(array) is numpy.ndarray:
+        return array
     return array.get() if type(array).__module__.split(".")[0] == "cupy" else array
 
 

@@ -66,8 +66,13 @@ class Loss(KnownOptions):
         y = y if isinstance(y, (numpy.ndarray, xp.ndarray)) else backend.numbers_of(y, "the targets")
         if y.dtype.kind in "iu":
             classes, is_binary = backend.to_host(y), n_out == 1 and self.single_output_is_binary
-            check_classes(classes, n, 2 if is_binary else n_out)
-            return xp.asarray(classes[:, None].astype(dtype) if is_binary else one_hot(classes, n_out, dtype))
+            if is_binary:
+                check_classes(classes, n, 2)
+                return xp.asarray(classes[:, None].astype(dtype))
+            hot = one_hot(classes, n_out, dtype) if classes.shape == (n,) else None
+            if hot is None or numpy.count_nonzero(hot) < n:  # no entry is 1 for a class outside 0..n_out-1
+                check_classes(classes, n, n_out)
+            return xp.asarray(hot)
         if y.dtype.kind != "f":
             raise TypeError(f"targets must be class indices (integers) or floating-point rows, got dtype {y.dtype}")
         if y.shape != (n, n_out):
@@ -93,9 +98,10 @@ class Loss(KnownOptions):
 
 def fit_together(output: Any, target: Any) -> bool:
     """Whether both are rows (N, n_out) of the same shape and floating-point dtype on the backend."""
-    if not type(output) is type(target) is xp.ndarray or output.dtype != target.dtype or output.dtype.kind != "f":
+    if not type(output) is type(target) is xp.ndarray:
         return False
-    return output.ndim == 2 and output.shape == target.shape and output.size > 0
+    shape, dtype = output.shape, output.dtype
+    return len(shape) == 2 and 0 not in shape and shape == target.shape and dtype == target.dtype and dtype.kind == "f"
 
 
 def check_outputs(output: Any) -> None:

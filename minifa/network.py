@@ -15,6 +15,7 @@ import numpy
 
 from . import array_checks, backend, extension_checks, network_files
 from .backend import Array, xp
+from .joined import JoinedParameters
 from .layers.base import A_RULE, Layer, Pass, Teacher, backward_chain, forward_chain, infer_chain, set_shapes
 from .layers.weighted import Weighted
 from .losses import classes_of
@@ -97,6 +98,8 @@ class Network(KnownOptions, HtmlRepr):
         self.dtype = backend.dtype()
         self._by_name: dict[str, Layer] = {}
         self._register(self.layers, path="")
+        self.joined = JoinedParameters(self)  # what an optimizer updates together
+        self.trainable_arrays = [(layer, key) for layer in self for key in layer.parameter_names]
         self.input_error = check_bool(input_error, "input_error")
         _mark_layers_with_feedback(self.layers, learns_upstream=input_error)
         first = self.layers[0]
@@ -295,8 +298,9 @@ class Network(KnownOptions, HtmlRepr):
 
     def check_input(self, x: Any) -> None:
         """Raise TypeError or ValueError unless x is a batch for this network."""
-        if type(x) is not xp.ndarray or x.dtype.kind != "f" or x.size == 0:  # else `require_float` accepts it, too
-            array_checks.require_float(x, "the network")
+        if type(x) is xp.ndarray and x.dtype == self.dtype and self._checked_shape == x.shape[1:] and len(x) > 0:
+            return  # the layers accepted a batch of such examples
+        array_checks.require_float(x, "the network")
         if x.dtype != self.dtype:
             raise TypeError(
                 f"the input must have the network's dtype {self.dtype}, got {x.dtype}: convert it with "

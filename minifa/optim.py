@@ -19,6 +19,8 @@ import numpy
 
 from . import backend, extension_checks
 from .backend import Array, xp
+from .joined import Plan
+from .layers.observer import active
 from .linalg import near_one, norm, rescaled
 from .network import A_NETWORK, Network, check_state
 from .parallel.chunks import each_piece, sum_of_squares
@@ -127,11 +129,13 @@ class Optimizer(KnownOptions):
         "share_weights": _sharing,
     }
     decoupled = False  # whether the decay is subtracted from the weight instead of added to the gradient
+    elementwise = True  # whether `change` computes every number alone; False for user-defined classes
     net: Network | None = None
     update = "W_new = W - lr * GRADIENT"  # what `change` computes; GRADIENT includes decay and manhattan
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        cls.elementwise = extension_checks.in_minifa(cls)
         extension_checks.guard(cls, Optimizer, extension_checks.OPTIMIZER_CHECKS)
 
     def __init__(
@@ -156,6 +160,7 @@ class Optimizer(KnownOptions):
         self.start: dict[str, Array] = {}  # norms and signs before the first step, by "norm/..." and "sign/..."
         self.arrays: dict[str, dict[str, Array]] = {}
         self.counts: dict[str, int] = {}
+        self._plan: Plan | None = None  # of the last step
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Validate options on assignment as the constructor does, and store them as Python numbers."""
@@ -183,7 +188,7 @@ class Optimizer(KnownOptions):
             self.share_weights.check(net)
         if self.net is not net:
             self.net = net
-            self.start, self.arrays, self.counts = {}, {}, {}
+            self.start, self.arrays, self.counts, self._plan = {}, {}, {}, None
         if rule is not None and rule.attachment is not self.attachment:
             self.attachment = rule.attachment
             for name in [name for name in self.counts if name.startswith("feedback/")]:
@@ -207,14 +212,18 @@ class Optimizer(KnownOptions):
     def group(self, name: str, array: Array) -> Iterator[None]:
         """Context manager: ``lr`` and ``weight_decay`` are those of the parameter of this name, inside the block."""
         lr, decay = self.lr, self.weight_decay
-        name = self._weight_of(name.removeprefix("feedback/")) if name.startswith("feedback/") else name
-        self.lr *= math.prod(one for pattern, one in (self.lr_factors or {}).items() if _matches(name, pattern))
-        decays = self.decay_bias or (array.ndim > 1 and not name.endswith(NORM_PARAMETERS))
-        self.weight_decay = decay if decays else 0.0
+        factor, decays = self._settings(name, array)
+        self.lr, self.weight_decay = lr * factor, decay if decays else 0.0
         try:
             yield
         finally:
             self.lr, self.weight_decay = lr, decay
+
+    def _settings(self, name: str, array: Array) -> tuple[float, bool]:
+        """The factor of the learning rate for the parameter of this name, and whether it decays."""
+        name = self._weight_of(name.removeprefix("feedback/")) if name.startswith("feedback/") else name
+        factor = math.prod(one for pattern, one in (self.lr_factors or {}).items() if _matches(name, pattern))
+        return factor, self.decay_bias or (array.ndim > 1 and not name.endswith(NORM_PARAMETERS))
 
     @backend.quietly
     def step(self, net: Network, rule: Rule | None = None) -> None:
@@ -251,10 +260,7 @@ class Optimizer(KnownOptions):
         if self.freeze_signs or self.constrain_weights:
             self.start.update(self._initial(net, self.start))
         self.clip(net)
-        for layer in net:
-            for key, gradient in layer.grads.items():
-                if gradient is not None:
-                    self.move(f"{layer.name}.{key}", getattr(layer, key), gradient)
+        self._move_all(net)
         self.constrain(net)
         if rule is not None and rule.constrains:
             rule.constrain(net)
@@ -305,19 +311,44 @@ class Optimizer(KnownOptions):
 
     def move(self, name: str, array: Array, gradient: Array) -> None:
         """Update one parameter in place, with the state stored under its name."""
+        if self._plan is not None and name in self._plan.names:
+            self._plan = None  # its count is no longer that of its neighbours
         if name not in self.arrays:
-            self.arrays[name] = {slot: xp.zeros_like(array) for slot in self.slots}
+            self.arrays[name] = self.new_slots(array)
             self.counts[name] = 0
         self.counts[name] += 1
-        count = self.counts[name]
+        self._change(name, array, array, gradient, *self.arrays[name].values())
+
+    def new_slots(self, array: Array) -> dict[str, Array]:
+        """The state arrays of a parameter before its first update."""
+        return {slot: xp.zeros_like(array) for slot in self.slots}
+
+    def _move_all(self, net: Network) -> None:
+        """Update every parameter that has a gradient, joined ones together. Each alone if the step is observed, or if
+        `change` is user-defined: it need not be elementwise."""
+        gradients = [layer.grads.get(key) for layer, key in net.trainable_arrays]
+        together = self.elementwise and active.get() is None
+        plan = self._plan
+        if plan is None or not plan.holds(self, gradients, together):
+            plan = self._plan = Plan(self, net, gradients, together)
+        for names, indices, W, slots in plan.runs:
+            for name in names:
+                self.counts[name] += 1
+            gradient = xp.concatenate([gradients[i] for i in indices], axis=None)
+            self._change(names[0], getattr(*net.trainable_arrays[indices[0]]), W, gradient, *slots)
+        for i, name in plan.rest:
+            self.move(name, getattr(*net.trainable_arrays[i]), gradients[i])
+
+    def _change(self, name: str, parameter: Array, W: Array, gradient: Array, *slots: Array) -> None:
+        """Call `change` with the count and the settings of this parameter."""
         if self.manhattan:
             gradient = xp.sign(gradient)
-        change = functools.partial(self.change, count)
+        change = functools.partial(self.change, self.counts[name])
         if self.decay_bias and self.lr_factors is None:  # one group: without further calls
-            each_piece(change, array, gradient, *self.arrays[name].values())
+            each_piece(change, W, gradient, *slots)
         else:
-            with self.group(name, array):
-                each_piece(change, array, gradient, *self.arrays[name].values())
+            with self.group(name, parameter):
+                each_piece(change, W, gradient, *slots)
 
     def _initial(self, net: Network, stored: Container[str] = ()) -> dict[str, Array]:
         """The norms and signs of the weights that the options fix, without those that are ``stored`` already."""

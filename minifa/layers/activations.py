@@ -67,7 +67,8 @@ class ReLU(Activation):
         x.clip(0.0, math.inf, out=y)  # NumPy's maximum with a scalar takes three times as long
 
     def times_slope(self, below: Array, delta: Array, y: Array) -> None:
-        xp.multiply(delta, y > 0, out=below)
+        xp.greater(y, 0, out=below)  # 1 or 0; a product with a Boolean array would copy it first
+        below *= delta
 
 
 class LeakyReLU(Activation):

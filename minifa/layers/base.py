@@ -67,8 +67,8 @@ class Pass:
     def __init__(
         self, training: bool = False, step: int = 0, update_statistics: bool | None = None, keep: bool = True
     ) -> None:
-        self.training = check_bool(training, "training")
-        self.step = check_int(step, "the step of a pass", least=0, most=sys.maxsize)
+        self.training = training is True or check_bool(training, "training")
+        self.step = step if type(step) is int and step >= 0 else check_int(step, "the step of a pass", 0, sys.maxsize)
         self.update_statistics = (
             training if update_statistics is None else check_bool(update_statistics, "update_statistics")
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = ["Linear"]
 
+from ..backend import Array
 from ..initialisers import Initialiser
+from ..parallel.chunks import matmul, sum_rows
 from ..validation import Shape, format_shape
 from .weighted import Weighted
 
@@ -48,3 +50,17 @@ class Linear(Weighted):
                 f"{self} expects {self.weight_shape[0]} inputs per example, got {format_shape(shape)}{hint}"
             )
         return self.weight_shape[1:]
+
+    # The three products of `Weighted`, here of matrices (N, in_features) and (N, out_features).
+
+    def project(self, x: Array, matrix: Array, bias: Array | None = None) -> Array:
+        y = matmul(x, matrix)
+        if bias is not None:
+            y += bias
+        return y
+
+    def weight_and_bias_gradients(self, x: Array, delta: Array) -> tuple[Array, Array | None]:
+        return matmul(x.T, delta), sum_rows(delta) if self.has_bias else None
+
+    def carry(self, delta: Array, matrix: Array) -> Array:
+        return matmul(delta, matrix.T)

@@ -81,8 +81,12 @@ def join_chunks(shape: tuple[int, ...], dtype: Any, bytes_each: int, work: Calla
 
 def elementwise(write: Callable[..., Any], *arrays: Array) -> Array:
     """Return a new array of the first array's shape and dtype, filled piece by piece by ``write(out, *arrays)``."""
-    result = xp.empty(arrays[0].shape, arrays[0].dtype)
-    each_piece(write, result, *arrays)
+    first = arrays[0]
+    result = xp.empty(first.shape, first.dtype)
+    if first.nbytes * (1 + len(arrays)) <= CHUNK_BYTES:  # as `each_piece`, without its call
+        write(result, *arrays)
+    else:
+        each_piece(write, result, *arrays)
     return result
 
 
@@ -122,10 +126,10 @@ def sum_rows(matrix: Array, times: Array | None = None) -> Array:
     Short rows are joined into long ones, as in `by_rows`. Runs on one thread, so that it can be used inside
     `reduce_chunks`.
     """
+    if matrix.size < SUMMED or not backend.cpu_chunks():
+        return xp.add.reduce(matrix, axis=0) if times is None else _sum_rows(matrix, times)
     n, k = matrix.shape
     joined = math.ceil(SUMMED / k)
-    if n < joined or not backend.cpu_chunks():
-        return xp.add.reduce(matrix, axis=0) if times is None else _sum_rows(matrix, times)
     end = n // joined * joined
     wide = [None if one is None else one[:end].reshape(-1, joined * k) for one in (matrix, times)]
     totals = _sum_rows(*wide).reshape(joined, k).sum(axis=0)
@@ -207,15 +211,18 @@ def with_one_thread(work: Callable[[], T], multiply_adds: int = 0) -> T:
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """``a @ b`` of two matrices. A large product is split along its longer side, so that the result is bitwise equal
     for every number of cores."""
-    rows, inner, columns = a.shape[0], a.shape[1], b.shape[1]
+    columns = b.shape[1]
+    work = a.size * columns  # multiply-adds
     if (products := _products) is not None:  # read once: another thread may end the counting
-        products.append(rows * inner * columns)
-    small = rows * inner * columns <= SMALL_PRODUCT and (rows > 1 or columns > 1 or inner <= SMALL_DOT)
-    if small or not backend.cpu_chunks() or pool.in_chunk():
+        products.append(work)
+    if work <= SMALL_PRODUCT and (columns > 1 or len(a) > 1 or work <= SMALL_DOT):
         return xp.matmul(a, b, out=out)
+    if not backend.cpu_chunks() or pool.in_chunk():
+        return xp.matmul(a, b, out=out)
+    rows = len(a)
     result = xp.empty((rows, columns), a.dtype) if out is None else out
     long, by_rows = max(rows, columns), rows > columns
-    count = min(LANES, math.ceil(long / 256), math.ceil(rows * inner * columns / PRODUCT_BLOCK))
+    count = min(LANES, math.ceil(long / 256), math.ceil(work / PRODUCT_BLOCK))
     edges = [long * i // count for i in range(count + 1)]
 
     def block(i: int) -> None:

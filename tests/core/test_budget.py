@@ -1,18 +1,20 @@
-"""The function calls of one training step, which take most of the time of a small network, and the literal products
-that the chunked products of a convolution must equal."""
+"""The calls of functions and of array operations in one training step, which take most of the time of a small network,
+and the literal products that the chunked products of a convolution must equal."""
 
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from standin import launches
+from standin.counters import counters
 
 import minifa as mf
-from minifa.layers import Conv2d, Linear, Tanh
+from minifa.layers import BatchNorm, Conv2d, Linear, ReLU, Tanh
 from minifa.layers.weighted import Weighted
 
 PACKAGE = str(Path(mf.__file__).parent)
-MOST_CALLS = 101  # two thirds of the 152 calls before checks ran only once a step
+MOST_CALLS = 87  # 152 before checks ran only once a step, 101 before small parameters were updated together
 
 
 def calls_of(function):
@@ -44,6 +46,41 @@ def test_a_step_checks_once():
 
     step()
     assert 50 < calls_of(step) <= MOST_CALLS
+
+
+def array_operations(layers, optimizer, rule="fa", features=64, n=16):
+    """The number of array operations on the stand-in in the third step: what a GPU would launch."""
+    with launches.on_the_stand_in():
+        net = mf.Network(layers, input_shape=(features,), seed=0)
+        rule, loss, counted = mf.rules.make(rule).attach(net), mf.SoftmaxCrossEntropy(), launches.Step()
+        x, y = mf.asarray(np.random.default_rng(0).normal(size=(n, features))), np.arange(n) % 10
+        for i in range(3):
+            counters.log = counted.log if i == 2 else None
+            rule.gradients(net, x, y, loss)
+            optimizer.step(net, rule)
+        counters.log = None
+    return len(counted.calls)
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [(lambda: mf.SGD(0.1), 33), (lambda: mf.SGD(0.1, momentum=0.9), 35), (mf.Adam, 44), (mf.RMSprop, 40)],
+    ids=["sgd", "momentum", "adam", "rmsprop"],
+)
+@pytest.mark.parametrize("rule", ["bp", "fa", "dfa"])
+def test_the_array_operations_of_a_small_step(make, most, rule):
+    """The forward and backward passes take 12, the loss 18, and the optimizer what one parameter takes and a join."""
+    for n in (8, 16):
+        assert array_operations([Linear(64, 32), ReLU(), Linear(32, 10)], make(), rule, n=n) == most
+
+
+def test_the_operations_of_the_optimizer_do_not_grow_with_the_number_of_small_parameters():
+    def operations(depth, optimizer):
+        blocks = [layer for _ in range(depth) for layer in (Linear(16, 16), BatchNorm(16), ReLU())]
+        return array_operations([*blocks, Linear(16, 10)], optimizer, features=16)
+
+    by_sgd, by_adam = ([operations(depth, make(0.1)) for depth in (1, 4)] for make in (mf.SGD, mf.Adam))
+    assert by_adam[0] - by_sgd[0] == by_adam[1] - by_sgd[1]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ LEVELS = """
     backend parallel environment
     console storage rng linalg initialisers schedules extension_checks array_checks
     losses layers kernels
-    network_files
+    joined network_files
     network
     jacobians
     rules
