@@ -1,8 +1,8 @@
 """Freed memory is kept for the next step.
 
 The C library returns large freed blocks to the system. The arrays of a training step are freed and allocated again in
-every step, and each time the system provides and clears all their pages: a tenth of the time of a step of a
-convolutional network at batch 128, a third at batch 512.
+every step, and each time the system provides and clears all their pages. Without this, a step of the benchmark's CNN
+takes a quarter to a half longer at batch 512, and up to a tenth at batch 128 (two cores).
 """
 
 from __future__ import annotations
