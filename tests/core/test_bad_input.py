@@ -493,6 +493,7 @@ PARAMETERS = {
     "validation of fit": (lambda value: fit(validation=value), None, NO_OBJECTS[1:]),
     "padding of Augmentation": (lambda value: mf.data.Augmentation(padding=value), 0, NO_SIZES),
     "flip of Augmentation": (lambda value: mf.data.Augmentation(flip=value), False, NO_FLAGS),
+    "step of Pass": (lambda value: mf.Pass(step=value), sys.maxsize, (*NO_SIZES, sys.maxsize + 1)),
 }  # fmt: skip
 
 
