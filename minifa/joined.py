@@ -90,8 +90,8 @@ class Run(NamedTuple):
 
 
 def facts_of(optimizer: Any, updates: list[Update], together: bool) -> tuple[Any, ...]:
-    """What a plan depends on, besides the numbers in arrays and the counts. The joined views and the dictionaries of the
-    optimizer count by their id, which no later object has: the plan keeps them."""
+    """What a plan depends on, besides the numbers in arrays and the counts. The joined views and the optimizer's
+    dictionaries count by their id, which no later object has: the plan keeps them."""
     forms = [
         (name, id(W), type(gradient), getattr(gradient, "shape", None), getattr(gradient, "dtype", None))
         for name, W, gradient in updates

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import shutil
+import sys
 import time
 import tracemalloc
 import zipfile

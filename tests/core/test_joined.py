@@ -65,8 +65,8 @@ def test_joined_parameters_get_the_same_bits(optimizer, rule, engine, monkeypatc
 
 
 def events(optimizer):
-    """Steps in which a parameter is assigned, drawn again, frozen, without a gradient, or updated by itself, in networks
-    of one optimizer each."""
+    """Steps in which a parameter is assigned, drawn again, frozen, without a gradient, or updated by itself, in
+    networks of one optimizer each."""
 
     def without_gradient(net, rule, optimizer):
         rule.gradients(net, *batch(shape=(4,), seed=9), LOSS)
