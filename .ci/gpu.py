@@ -46,7 +46,7 @@ class Part:
         name: of the part, of its log and in the JSON.
         share: seconds that it is expected to need at most, relative to those of the other parts.
         command: the program and its arguments.
-        read: its figures, from what it printed, also if it failed.
+        read: its figures, from what it printed, also if it failed or was stopped.
         needs: what must be there, by the names of `missing`.
     """
 
@@ -297,10 +297,10 @@ class Run:
         print("\n".join(printed.splitlines()[-KEPT:]), flush=True)
         if result.returncode:
             result.status, result.reason = "failed", f"exit status {result.returncode}"
-        if result.status != "out of time":
-            try:
-                result.figures = part.read(printed)
-            except (OSError, ValueError, LookupError, TypeError) as error:
+        try:
+            result.figures = part.read(printed)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            if result.status != "out of time":  # a part that was stopped may have none yet
                 result.reason += f"{'; ' * bool(result.reason)}no figures: {type(error).__name__}: {error}"
                 result.status = "failed"
         return result

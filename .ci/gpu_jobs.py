@@ -1,7 +1,7 @@
 """The jobs of gpu.py that are no command of minifa's, each in a process of its own. The last line printed is JSON.
 
 python .ci/gpu_jobs.py facts
-python .ci/gpu_jobs.py bench cupy cnn bp,fa,dfa 128 15      backend, network, rules, batch size, repeats
+python .ci/gpu_jobs.py bench cupy cnn bp,fa,dfa 128 15 memory      backend, network, rules, batch size, repeats
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 from importlib import metadata
@@ -72,28 +71,26 @@ def bench(backend_name: str, model: str, rules: str, batch_size: str, repeats: s
     """A table of `minifa bench`, and its figures: milliseconds (quartiles), ratio to PyTorch, peak memory in MiB."""
     from minifa import backend
     from minifa.bench import step_time
+    from minifa.bench.alternating import quartiles
 
     backend.use(backend_name)
-    rate = step_time.matrix_rate()
     names, measured = rules.split(","), memory == "memory"
-    timings = step_time.measure(model, names, int(batch_size), int(repeats), memory=measured)
+    timings = step_time.measure(model, names, int(batch_size), int(repeats), memory=measured, product=True)
     print(f"PyTorch: {torch_facts()}")
-    print(step_time.table(model, timings, int(batch_size), rate))
-    torch = next((one for one in timings if one.label == "torch"), None)
-    steps = {
-        one.label: {
-            "ms": [1e3 * seconds for seconds in quartiles(one.seconds)],
+    print(step_time.table(model, timings, int(batch_size)))
+    *candidates, product = timings
+    torch = next((one for one in candidates if one.label == "torch"), None)
+    steps = {}
+    for one in candidates:
+        lower, upper = quartiles(one.seconds)
+        steps[one.label] = {
+            "ms": [1e3 * seconds for seconds in (lower, one.median, upper)],
             "to_torch": None if torch is None else step_time.ratio(one, torch),
-            "of_matrix_rate": one.flops / one.median / rate,
+            "of_matrix_rate": one.flops / product.flops * step_time.ratio(product, one),
             "peak_mib": one.bytes / 2**20,
         }
-        for one in timings
-    }
+    rate = product.flops / product.median
     return {"gflops_of_matrix_products": rate / 1e9, "batch_size": int(batch_size), "steps": steps}
-
-
-def quartiles(values: list[float]) -> list[float]:
-    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else 3 * values
 
 
 if __name__ == "__main__":

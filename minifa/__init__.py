@@ -197,6 +197,7 @@ LATER = {
     "imports": "imports",
     "load": "saved_networks",
     "load_run": "experiments",
+    "notebook": "notebook",
     "saved_networks": "saved_networks",
     "theory": "theory",
     "trace": "tracing",

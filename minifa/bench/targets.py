@@ -183,12 +183,17 @@ def _passes(layer: Weighted, batch_size: int) -> Iterator[tuple[str, Callable[[]
     x, delta = (_numbers((batch_size, *size)) for size in (layer.input_shape, layer.output_shape))
     ctx = Pass(training=True)
 
+    def forward() -> None:
+        layer.forward(x, ctx)
+        backend.synchronise()
+
     def backward() -> None:
         layer.store_gradients(delta)
         if layer.needs_input_gradient:
             layer.carry(delta, layer.W)
+        backend.synchronise()
 
-    yield "forward", lambda: layer.forward(x, ctx)
+    yield "forward", forward
     yield "backward", backward
 
 

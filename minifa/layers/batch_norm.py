@@ -30,7 +30,7 @@ from ..validation import Shape, check_bool, check_float, check_int
 from .base import Pass, Teacher, array_property
 from .normalisation import Norm
 
-FAR = 16  # standard deviations from zero; a mean nearer to zero is accurate and stays as computed, to the last bit
+FAR = 16  # standard deviations from zero; on the CPU a mean nearer to zero is accurate and stays as it is computed
 
 
 class BatchNorm(Norm):
@@ -189,7 +189,8 @@ def _moments(x: Array) -> tuple[Array, Array]:
 
     Each chunk yields its mean and the sum of squares about it; two chunks are merged as in Chan, Golub & LeVeque 1983,
     which avoids cancellation. If the mean is many standard deviations from zero, rounding in its sum is large compared
-    with the standard deviation; the mean of the centred values corrects it.
+    with the standard deviation; the mean of the centred values corrects it. A device always makes this correction, so
+    that its means may differ from NumPy's in the last bits.
     """
 
     def piece(rows: slice) -> tuple[int, Array, Array]:

@@ -12,15 +12,15 @@ __all__: list[str] = []
 import ctypes
 import os
 
-KEPT = 1 << 30  # bytes: the C library returns freed memory beyond this size, and arrays larger than it
+KEPT = 1 << 30  # bytes: freed memory at the end of the heap beyond this size goes back to the system
+LARGEST = (KEPT, 32 << 20)  # bytes: larger arrays get memory of their own; older versions accept at most 32 MiB
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # the parameters of mallopt(3) in glibc's malloc.h
 CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def keep_freed_memory() -> bool:
-    """Let the process keep up to `KEPT` bytes of freed memory. Returns whether this was set: not if an environment
-    variable (`CHOSEN_BY_USER`) configures the allocator, and only with glibc (Linux); other C libraries have their own
-    rules."""
+    """Let the process keep freed memory. Returns whether this was set: not if an environment variable
+    (`CHOSEN_BY_USER`) configures the allocator, and only with glibc (Linux); other C libraries have their own rules."""
     if any(name in os.environ for name in CHOSEN_BY_USER):
         return False
     try:
@@ -28,4 +28,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError, ValueError):  # another C library, or Windows
         return False
-    return all(mallopt(parameter, KEPT) == 1 for parameter in (TRIM_THRESHOLD, MMAP_THRESHOLD))
+    # In this order: setting either parameter ends glibc's own choice of the other.
+    return any(mallopt(MMAP_THRESHOLD, size) for size in LARGEST) and mallopt(TRIM_THRESHOLD, KEPT) == 1

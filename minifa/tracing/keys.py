@@ -48,13 +48,14 @@ def available() -> bool:
     return here and (termios or msvcrt) is not None and sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def read(redraw: Callable[[], None]) -> str:
+def read(prompt: Callable[[], None], redraw: Callable[[], None]) -> str:
     """Wait for a key: its character, or its name in `NAMES`. An unknown escape sequence is returned as it is.
 
     Args:
+        prompt: called when every key arrives. Before, the terminal would keep some keys for itself (Backspace).
         redraw: called when the size of the terminal has changed, and when the process continues after Ctrl-Z.
     """
-    key = _read_windows(redraw) if msvcrt is not None else _read_posix(redraw)
+    key = _read_windows(prompt, redraw) if msvcrt is not None else _read_posix(prompt, redraw)
     return NAMES.get(key, key)
 
 
@@ -73,10 +74,10 @@ class _Size:
         return True
 
 
-def _read_posix(redraw: Callable[[], None]) -> str:
-    sys.stdout.flush()
+def _read_posix(prompt: Callable[[], None], redraw: Callable[[], None]) -> str:
     fd, size = sys.stdin.fileno(), _Size()
     with _without_enter(fd, redraw):
+        prompt()
         while not select.select([fd], [], [], POLL)[0]:
             if size.has_changed():
                 redraw()
@@ -123,8 +124,8 @@ def _without_enter(fd: int, redraw: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGTSTP, handler)
 
 
-def _read_windows(redraw: Callable[[], None]) -> str:
-    sys.stdout.flush()
+def _read_windows(prompt: Callable[[], None], redraw: Callable[[], None]) -> str:
+    prompt()
     size = _Size()
     while not msvcrt.kbhit():  # type: ignore[attr-defined]
         time.sleep(POLL)

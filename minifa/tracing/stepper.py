@@ -403,14 +403,16 @@ class Stepper(cmd.Cmd):
             pass
 
     def _read_key(self) -> str:
+        return keys.read(self._print_prompt, self._redraw)
+
+    def _print_prompt(self) -> None:
         print(self.prompt, end="", file=self.stdout, flush=True)
-        return keys.read(self._redraw)
 
     def _redraw(self) -> None:
         """The moment again, for a terminal that has changed its size or shows something else."""
         print(file=self.stdout)
         self.show()
-        print(self.prompt, end="", file=self.stdout, flush=True)
+        self._print_prompt()
 
     def _line_of_key(self, key: str) -> str:
         """The command line of a key; of some keys, with an argument that is read as a line."""

@@ -1,5 +1,6 @@
 """`.ci/gpu`: one deadline for all parts, parts that are skipped with a reason, and one JSON file of them all."""
 
+import functools
 import importlib.util
 import json
 import sys
@@ -8,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from standin import kernels
+
+from minifa.bench import alternating, step_time
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +23,7 @@ def load(name):
     return module
 
 
-gpu = load("gpu")
+gpu, gpu_jobs = load("gpu"), load("gpu_jobs")
 NO_GPU = "not usable: no device"
 
 
@@ -66,12 +69,22 @@ def ended(process_id):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_part_may_take_its_share_of_the_time_and_the_next_ones_run(tmp_path):
-    """The first part would sleep for ten minutes, and so would the process that it starts."""
+    """The first part would sleep for ten minutes, and so would the process that it starts; two epochs of it are done.
+    The second part has no figures yet."""
+    history = tmp_path / "history.csv"
+    history.write_text("epoch,train_loss,validation_accuracy,seconds\n0,,0.1,\n1,1.5,0.4,2.5\n")
     started = "import subprocess, sys\ncode = 'import time; time.sleep(600)'\n"
     started += "child = subprocess.Popen([sys.executable, '-c', code])\nprint(child.pid, flush=True)\nchild.wait()"
-    parts = run(tmp_path, [part("slow", started), part("next", "print(2)", share=2.0)], seconds=9.0)
+    todo = [
+        part("slow", started, read=functools.partial(gpu.read_training, path=history)),
+        part("silent", "import time; time.sleep(600)", share=0.4, read=gpu.last_line),
+        part("next", "print(2)", share=1.6),
+    ]
+    parts = run(tmp_path, todo, seconds=9.0)
     assert parts["slow"]["status"] == "out of time" and parts["slow"]["reason"] == "stopped after 3 s"
-    assert parts["slow"]["figures"] == {} and parts["next"]["status"] == "ok"
+    assert [one["validation_accuracy"] for one in parts["slow"]["figures"]["epochs"]] == [0.1, 0.4]
+    assert parts["silent"]["status"] == "out of time" and parts["silent"]["reason"] == "stopped after 1 s"
+    assert parts["silent"]["figures"] == {} and parts["next"]["status"] == "ok"
     assert ended(int((tmp_path / "slow.log").read_text()))
 
 
@@ -152,6 +165,30 @@ def test_figures_are_read_from_what_the_commands_print(tmp_path):
     bench = {"bench-128-mlp": gpu.Result("ok", "", figures={"steps": {"minifa bp": {"peak_mib": 7.0}}})}
     bench["bench-1024-mlp"] = gpu.Result("ok", "", figures={"steps": {"minifa bp": {"peak_mib": 0.0}}})
     assert gpu.peak_memory(bench) == {"bench-128-mlp": {"minifa bp": 7.0}}
+
+
+def test_the_benchmark_has_figures_of_every_candidate_and_the_rate_of_matrix_products(monkeypatch, capsys):
+    """The product, which gives the rate, is no candidate."""
+    monkeypatch.setattr(step_time, "MATRIX", 64)
+    monkeypatch.setattr(step_time, "_other_steps", lambda model, other, batch_size: {other: lambda: sum(range(2000))})
+    monkeypatch.setattr(alternating, "wait_for_idle_threads", lambda: None)
+    figures = gpu_jobs.bench("numpy", "small", "bp,fa", "4", "3", "no-memory")
+    assert "small: mlp on 64, batch 4, medians of 3" in capsys.readouterr().out
+    assert figures["batch_size"] == 4 and figures["gflops_of_matrix_products"] > 0
+    assert [*figures["steps"]] == ["minifa bp", "minifa fa", "torch"]
+    for one in figures["steps"].values():
+        assert len(one["ms"]) == 3 and one["ms"] == sorted(one["ms"])
+        assert one["of_matrix_rate"] > 0 and one["to_torch"] > 0 and one["peak_mib"] == 0
+    assert figures["steps"]["torch"]["to_torch"] == 1
+
+
+def test_a_benchmark_without_pytorch_has_no_ratio_to_it(monkeypatch):
+    timings = [step_time.Timing("minifa bp", [0.5, 0.25, 1.0], 1e9, 3 << 20)]
+    timings += [step_time.Timing("matrix product", [0.5, 0.5, 0.5], 4e9, 0)]
+    monkeypatch.setattr(step_time, "measure", lambda *arguments, **options: timings)
+    figures = gpu_jobs.bench("numpy", "small", "bp", "4", "3", "memory")
+    only = {"ms": [375.0, 500.0, 750.0], "to_torch": None, "of_matrix_rate": 0.25, "peak_mib": 3.0}
+    assert figures == {"gflops_of_matrix_products": 8.0, "batch_size": 4, "steps": {"minifa bp": only}}
 
 
 def test_kernels_and_fills_are_counted_without_copies_and_annotations():

@@ -73,7 +73,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("width", [80, 60])
+@pytest.mark.parametrize("width", [pytest.param(80, marks=pytest.mark.long), 60])
 def test_no_line_of_any_command_is_wider_than_the_terminal(width, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(width))
     Path("sweep.toml").write_text(SWEEP, encoding="utf-8")

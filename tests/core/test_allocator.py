@@ -62,3 +62,22 @@ def test_other_c_libraries_keep_their_rules(monkeypatch):
 def test_the_setting_of_the_user_is_kept(monkeypatch, name):
     monkeypatch.setenv(name, "glibc.malloc.trim_threshold=1")
     assert not allocator.keep_freed_memory()
+
+
+@pytest.mark.skipif(not uses_glibc(), reason="the C library is not glibc")
+@pytest.mark.parametrize(("most", "expected"), [(1 << 30, [(-3, 1 << 30), (-1, 1 << 30)]), (32 << 20, None), (0, None)])
+def test_older_versions_accept_smaller_arrays_only(monkeypatch, most, expected):
+    """A trim threshold alone would end glibc's own choice of the other one, and make steps slower."""
+    calls = []
+
+    class Library:
+        def mallopt(self, parameter, size):
+            calls.append((parameter, size))
+            return int(parameter == allocator.TRIM_THRESHOLD or size <= most)
+
+    for name in allocator.CHOSEN_BY_USER:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: Library())
+    assert allocator.keep_freed_memory() == (most > 0)
+    tried = [(-3, 1 << 30), (-3, 32 << 20)]
+    assert calls == (expected or [*tried, *[(-1, 1 << 30)] * (most > 0)])

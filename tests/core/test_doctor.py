@@ -80,6 +80,7 @@ def test_every_plain_reference_function_is_examined():
 # A machine without faults
 
 
+@pytest.mark.long
 def test_numpy_by_itself(no_gpu):
     seen = []
     report = doctor.examine(["numpy"], lambda: seen.append(1))

@@ -83,7 +83,9 @@ def read_table():
         return {tuple(row[key] for key in launches.HEAD[:3]): int(row["calls"]) for row in csv.DictReader(file)}
 
 
-@pytest.mark.parametrize("model", launches.SHAPES)
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=[pytest.mark.long] * (name == "resnet20")) for name in launches.SHAPES]
+)
 def test_a_step_makes_no_more_calls_than_in_the_table(model):
     """After a change that saves calls, write the table again: its command is in tutorials/results/gpu/launches.md."""
     most = {key: calls for key, calls in read_table().items() if key[0] == model}

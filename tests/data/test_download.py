@@ -959,6 +959,7 @@ def test_a_killed_download_resumes(stalling, server, tmp_path, how):
     assert files_in(place) == served
 
 
+@pytest.mark.long
 def test_two_processes_do_not_disturb_each_other(stalling, server, tmp_path):
     source, served, first, n_bytes = stalling
     place = tmp_path / "data" / "mnist"

@@ -1026,6 +1026,7 @@ def test_a_comparison_draws_its_rules_side_by_side(tmp_path, capsys):
     ],
     ids=["many", "without angles"],
 )
+@pytest.mark.long
 def test_a_comparison_draws_the_quantities_of_its_rules(rules, pictures, tmp_path):
     folder = tmp_path / "some"
     setting = ["--data", "xor", "--model", "tiny", "--epochs", "1", "--lr", "0.05", "--seeds", "1", "--jobs", "1"]

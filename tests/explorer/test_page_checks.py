@@ -81,6 +81,7 @@ def test_messages_of_the_console_are_heard(opened):
     assert "a warning" in heard and "late" in heard
 
 
+@pytest.mark.long
 def test_firefox_takes_a_picture_without_being_driven(pages, tmp_path):
     path = tmp_path / "picture.png"
     try:

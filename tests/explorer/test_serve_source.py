@@ -118,6 +118,7 @@ def test_what_the_engine_refuses_is_a_sentence(server, script):
     assert wrong == {"error": "The token is missing or wrong: open the address that minifa explore --serve printed."}
 
 
+@pytest.mark.long
 def test_an_engine_that_stops_is_told(script, slow):
     with serving() as server, start(script, server.address, "gone") as process:
         assert process.stdout.readline() == "0\n"

@@ -28,7 +28,7 @@ CONTEXT = "standin"  # of the lines that ran on it
 
 # Modules outside the engine: they handle no device arrays, or only convert them to host arrays.
 OUTSIDE = """__main__ bench cli comparison console data environment evaluation experiments figures frames imports
-    network_files notebook parallel.threads registry representations saved_networks signals storage
+    network_files notebook parallel.allocator parallel.threads registry representations saved_networks signals storage
     testing text theory tracing.colours tracing.equations tracing.keys tracing.pages tracing.stepper explorer
     training.logs validation weights.module_order weights.tensors""".split()
 
