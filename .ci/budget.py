@@ -50,6 +50,7 @@ CORE += 25  # the optimizers' option share_weights, and untied kernels that star
 CORE += 4  # the import of numpy.polynomial at the first GELU
 CORE += 35  # optimizers update small parameters together (the mechanism itself is in joined.py), with fewer checks
 CORE += 12  # the three products of Linear as plain products of matrices
+CORE += 1  # a step of a pass above sys.maxsize is refused again
 CORE += 6  # the multiply-adds of solve and pinv, which are counted with those of the products
 FILES = [
     *sorted((PACKAGE / "layers").glob("*.py")),

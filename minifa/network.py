@@ -66,6 +66,7 @@ class Network(KnownOptions, HtmlRepr):
         step: number of weight updates so far. Optimizers increment it; dropout's and brSF's draws are keyed by it.
         learning_rule: name of the rule that computed the current gradients, if its feedback learns in the same step;
             otherwise "".
+        joined: the small parameters, which an optimizer updates together (see `minifa.joined`).
 
     Raises:
         TypeError: layers, a seed or a shape of the wrong type.
@@ -98,8 +99,7 @@ class Network(KnownOptions, HtmlRepr):
         self.dtype = backend.dtype()
         self._by_name: dict[str, Layer] = {}
         self._register(self.layers, path="")
-        self.joined = JoinedParameters(self)  # what an optimizer updates together
-        self.trainable_arrays = [(layer, key) for layer in self for key in layer.parameter_names]
+        self.joined = JoinedParameters(self)
         self.input_error = check_bool(input_error, "input_error")
         _mark_layers_with_feedback(self.layers, learns_upstream=input_error)
         first = self.layers[0]

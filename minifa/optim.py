@@ -19,7 +19,7 @@ import numpy
 
 from . import backend, extension_checks
 from .backend import Array, xp
-from .joined import Plan
+from .joined import Plan, facts_of, updates_of
 from .layers.observer import active
 from .linalg import near_one, norm, rescaled
 from .network import A_NETWORK, Network, check_state
@@ -94,6 +94,9 @@ class Optimizer(KnownOptions):
             per network: alternating between two networks resets the momentum at every change.
         attachment: the attachment of the rule whose feedback is updated (see `minifa.rules.Rule`); a new one resets the
             feedback's state.
+        elementwise: whether `change` computes every number alone. Then small parameters are updated together, as one
+            array with one axis. A user-defined class may promise this of its `change` with ``elementwise = True``; if
+            it does not, its `change` gets every parameter by itself, whatever its base class promises.
 
     Raises:
         TypeError: an option of the wrong type.
@@ -129,13 +132,14 @@ class Optimizer(KnownOptions):
         "share_weights": _sharing,
     }
     decoupled = False  # whether the decay is subtracted from the weight instead of added to the gradient
-    elementwise = True  # whether `change` computes every number alone; False for user-defined classes
+    elementwise = True
     net: Network | None = None
     update = "W_new = W - lr * GRADIENT"  # what `change` computes; GRADIENT includes decay and manhattan
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.elementwise = extension_checks.in_minifa(cls)
+        if "elementwise" not in vars(cls):
+            cls.elementwise = extension_checks.in_minifa(cls)
         extension_checks.guard(cls, Optimizer, extension_checks.OPTIMIZER_CHECKS)
 
     def __init__(
@@ -326,18 +330,18 @@ class Optimizer(KnownOptions):
     def _move_all(self, net: Network) -> None:
         """Update every parameter that has a gradient, joined ones together. Each alone if the step is observed, or if
         `change` is user-defined: it need not be elementwise."""
-        gradients = [layer.grads.get(key) for layer, key in net.trainable_arrays]
+        updates = updates_of(net)
         together = self.elementwise and active.get() is None
         plan = self._plan
-        if plan is None or not plan.holds(self, gradients, together):
-            plan = self._plan = Plan(self, net, gradients, together)
+        if plan is None or plan.facts != facts_of(self, updates, together):
+            plan = self._plan = Plan(self, net.joined, updates, together, self._settings)
         for names, indices, W, slots in plan.runs:
             for name in names:
                 self.counts[name] += 1
-            gradient = xp.concatenate([gradients[i] for i in indices], axis=None)
-            self._change(names[0], getattr(*net.trainable_arrays[indices[0]]), W, gradient, *slots)
-        for i, name in plan.rest:
-            self.move(name, getattr(*net.trainable_arrays[i]), gradients[i])
+            gradient = xp.concatenate([updates[i][2] for i in indices], axis=None)
+            self._change(names[0], updates[indices[0]][1], W, gradient, *slots)
+        for i in plan.rest:
+            self.move(*updates[i])
 
     def _change(self, name: str, parameter: Array, W: Array, gradient: Array, *slots: Array) -> None:
         """Call `change` with the count and the settings of this parameter."""

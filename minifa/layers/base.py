@@ -48,7 +48,7 @@ class Pass:
 
     Raises:
         TypeError: an argument of the wrong type.
-        ValueError: a step below 0.
+        ValueError: a step below 0 or above ``sys.maxsize``.
 
     Subclass it to observe activities:
 
@@ -68,7 +68,8 @@ class Pass:
         self, training: bool = False, step: int = 0, update_statistics: bool | None = None, keep: bool = True
     ) -> None:
         self.training = training is True or check_bool(training, "training")
-        self.step = step if type(step) is int and step >= 0 else check_int(step, "the step of a pass", 0, sys.maxsize)
+        valid = type(step) is int and 0 <= step <= sys.maxsize
+        self.step = step if valid else check_int(step, "the step of a pass", 0, sys.maxsize)
         self.update_statistics = (
             training if update_statistics is None else check_bool(update_statistics, "update_statistics")
         )

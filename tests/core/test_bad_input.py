@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import shutil
+import sys
 import time
 import tracemalloc
 import zipfile
@@ -493,6 +494,7 @@ PARAMETERS = {
     "validation of fit": (lambda value: fit(validation=value), None, NO_OBJECTS[1:]),
     "padding of Augmentation": (lambda value: mf.data.Augmentation(padding=value), 0, NO_SIZES),
     "flip of Augmentation": (lambda value: mf.data.Augmentation(flip=value), False, NO_FLAGS),
+    "step of Pass": (lambda value: mf.Pass(step=value), sys.maxsize, (*NO_SIZES, sys.maxsize + 1)),
 }  # fmt: skip
 
 

@@ -65,8 +65,8 @@ def test_joined_parameters_get_the_same_bits(optimizer, rule, engine, monkeypatc
 
 
 def events(optimizer):
-    """Steps in which a parameter is assigned, frozen, without a gradient, or updated by itself, in networks of one
-    optimizer each."""
+    """Steps in which a parameter is assigned, drawn again, frozen, without a gradient, or updated by itself, in
+    networks of one optimizer each."""
 
     def without_gradient(net, rule, optimizer):
         rule.gradients(net, *batch(shape=(4,), seed=9), LOSS)
@@ -94,7 +94,13 @@ def events(optimizer):
     def slower(net, rule, optimizer):
         optimizer.lr_factors = {"linear3": 0.0}
 
-    return without_gradient, moved, frozen, unfrozen, loaded, slower, assigned
+    def drawn_again(net, rule, optimizer):
+        net["linear3"].initialise(7)
+
+    def replaced(net, rule, optimizer):
+        net["batchnorm1"]._gamma = mf.asarray(np.full(6, 0.5))  # as a layer's own method may do
+
+    return without_gradient, moved, frozen, unfrozen, loaded, slower, assigned, drawn_again, replaced
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "nesterov", "groups"])
@@ -117,6 +123,91 @@ def test_an_assigned_parameter_is_no_longer_joined_and_the_old_array_stays_as_it
     before = held.copy()
     step(net, rule, optimizer, 1)
     assert (held == before).all() and (net["linear1"].W != 1).any()
+
+
+def test_a_layer_that_is_initialised_again_learns():
+    net, rule, optimizer = parts("sgd")
+    step(net, rule, optimizer, 0)
+    net["linear1"].initialise(7)
+    for i in range(5):
+        before = net["linear1"].W.copy()
+        step(net, rule, optimizer, i)
+        assert (net["linear1"].W != before).any()
+
+
+class Scale(mf.Layer):
+    """A user-defined layer with a property of its own, and a second name for the same array."""
+
+    kind = "scale"
+    parameter_names = ("W",)
+    W = property(lambda self: self._W, lambda self, value: setattr(self, "_W", value))
+
+    def initialise(self, seed):
+        self._W = self.same = np.ones(4, "float32")
+
+    def forward(self, x, ctx):
+        self.cache = x
+        return x * self.same
+
+    def backward(self, delta, rule):
+        self.grads["W"] = (delta * self.cache).sum(axis=0)
+        return delta * self.same
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_arrays_of_a_user_defined_layer_stay_its_own(optimizer):
+    net = mf.Network([Scale(), mf.Linear(4, 3)], input_shape=(4,))
+    rule, optimizer, layer = mf.rules.BP().attach(net), MAKERS[optimizer](), net["scale1"]
+    assert list(net.joined.places) == ["linear1.W", "linear1.b"]
+    step(net, rule, optimizer, 0)
+    assert layer.W is layer.same and (layer.W != 1).all()
+    layer.W = layer.same = np.full(4, 2, "float32")
+    step(net, rule, optimizer, 1)
+    assert layer.W is layer.same and (layer.W != 2).all()
+
+
+@pytest.mark.parametrize("make", [lambda: mf.SGD(0.5), lambda: mf.SGD(0.5, momentum=0.5), mf.Adam])
+def test_a_user_defined_layer_may_learn_an_array_outside_its_parameters(make):
+    class WithThreshold(mf.Linear):
+        threshold = np.ones(3, "float32")
+
+        def store_gradients(self, delta, x=None):
+            super().store_gradients(delta, x)
+            self.grads["threshold"] = np.ones(3, "float32")
+
+    net = mf.Network([WithThreshold(4, 3)])
+    layer, optimizer = net["linear1"], make()
+    layer.threshold = np.ones(3, "float32")
+    step(net, mf.rules.BP().attach(net), optimizer, 0)
+    assert (layer.threshold < 1).all() and optimizer.counts["linear1.threshold"] == 1
+
+
+def test_a_gradient_without_an_array_is_refused_before_anything_changes():
+    net, rule, optimizer = parts("sgd")
+    rule.gradients(net, *batch(shape=(4,)), LOSS)
+    net["linear3"].grads["w"] = np.ones((900, 3), "float32")
+    before = net.state()
+    with pytest.raises(AttributeError, match="'w'"):
+        optimizer.step(net, rule)
+    assert_same_bits(net.state(), before)
+
+
+def test_a_number_as_gradient_counts_for_every_entry():
+    net, _, optimizer = parts("sgd")
+    before = net["linear1"].b.copy()
+    net["linear1"].grads["b"] = 2.0
+    optimizer.step(net)
+    np.testing.assert_allclose(net["linear1"].b, before - optimizer.lr * 2.0, rtol=1e-6)
+
+
+def test_the_slots_of_a_parameter_are_made_once(monkeypatch):
+    net, rule, optimizer = parts("adam")
+    made, new_slots = [], optimizer.new_slots
+    monkeypatch.setattr(optimizer, "new_slots", lambda array: made.append(array.shape) or new_slots(array))
+    step(net, rule, optimizer, 0)
+    net["linear1"].W = np.ones((4, 6))  # a new plan
+    step(net, rule, optimizer, 1)
+    assert sorted(made) == sorted(array.shape for array in net.parameters().values())
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "nesterov"])
@@ -151,3 +242,24 @@ def test_a_user_defined_optimizer_gets_every_parameter_alone():
     net = network()
     step(net, mf.rules.BP().attach(net), Trust(0.1), 0)
     assert seen == [array.shape for array in net.parameters().values()]
+
+
+def test_a_user_defined_optimizer_may_promise_an_elementwise_update():
+    """The promise is that of the class: one derived from it may define another update."""
+
+    class Signs(mf.SGD):
+        elementwise = True
+
+        def change(self, count, W, gradient, *slots):
+            seen.append(W.size)
+            W -= self.lr * np.sign(gradient)
+
+    class Derived(Signs):
+        pass
+
+    net = network()
+    sizes = [array.size for array in net.parameters().values()]
+    for make, expected in ((Signs, 2), (Derived, len(sizes))):  # linear2.W, and all others together
+        seen = []
+        step(net, mf.rules.BP().attach(net), make(0.1), 0)
+        assert len(seen) == expected and sum(seen) == sum(sizes)
