@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -280,25 +281,22 @@ def test_using_restores_the_backend_after_an_error():
 
 
 def test_missing_package_and_missing_device_have_different_messages(monkeypatch):
-    def no_package(name):
-        raise ImportError("No module named 'cupy'")
-
-    monkeypatch.setattr(backend.importlib, "import_module", no_package)
+    monkeypatch.setitem(sys.modules, "cupy", None)  # its import fails
     with pytest.raises(mf.backend.BackendError, match="cannot be imported .*pip install"):
         mf.use("cupy")
-    monkeypatch.setattr(backend.importlib, "import_module", lambda name: standin.make_cupy(device_count=0))
+    monkeypatch.setitem(sys.modules, "cupy", standin.make_cupy(device_count=0))
     with pytest.raises(mf.backend.BackendError, match="driver is missing or too old"):
         mf.use("cupy")
     assert backend.cupy_status().startswith("not usable: CuPy 14")
     runtime = SimpleNamespace(getDeviceCount=lambda: 0)
     hidden = SimpleNamespace(__version__="14", is_available=lambda: False, cuda=SimpleNamespace(runtime=runtime))
-    monkeypatch.setattr(backend.importlib, "import_module", lambda name: hidden)
+    monkeypatch.setitem(sys.modules, "cupy", hidden)
     with pytest.raises(
         mf.backend.BackendError, match=r"driver are installed, but no usable device is visible \(0 found\)"
     ):
         mf.use("cupy")
     assert backend.name() == "numpy"
-    monkeypatch.setattr(backend.importlib, "import_module", lambda name: CUPY)
+    monkeypatch.setitem(sys.modules, "cupy", CUPY)
     assert backend.cupy_status() == "CuPy 14.2.0 on stand-in"
 
 

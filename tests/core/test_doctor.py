@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,13 @@ from minifa.testing import doctor
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    def not_installed(name):
-        raise ImportError("No module named 'cupy'")
-
-    monkeypatch.setattr(backend.importlib, "import_module", not_installed)
+    monkeypatch.setitem(sys.modules, "cupy", None)  # its import fails
 
 
 @pytest.fixture
 def device(monkeypatch):
     """The stand-in instead of CuPy."""
-    monkeypatch.setattr(backend.importlib, "import_module", lambda name: CUPY)
+    monkeypatch.setitem(sys.modules, "cupy", CUPY)
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
 
 

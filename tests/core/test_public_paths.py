@@ -6,8 +6,8 @@ numbers must be the same on every backend.
 
 from __future__ import annotations
 
-import importlib
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -414,7 +414,7 @@ def test_uniform_feedback_under_its_first_signs_keeps_the_present_norm():
 
 
 def test_use_chooses_the_device_and_reports_it(monkeypatch):
-    monkeypatch.setattr(importlib, "import_module", lambda name: CUPY)
+    monkeypatch.setitem(sys.modules, "cupy", CUPY)
     install("standin")
     mf.use("cupy", "float64")
     assert backend.name() == "cupy" and backend.dtype() == np.float64 and isinstance(mf.asarray([1.0]), CUPY.ndarray)
@@ -430,7 +430,7 @@ def test_use_chooses_the_device_and_reports_it(monkeypatch):
 def test_a_lost_device_is_reported(monkeypatch):
     """A device can become unavailable after it was chosen: a laptop's GPU goes to sleep."""
     install("standin")
-    monkeypatch.setattr(importlib, "import_module", lambda name: standin.make_cupy(device_count=0))
+    monkeypatch.setitem(sys.modules, "cupy", standin.make_cupy(device_count=0))
     with pytest.raises(backend.BackendError, match="driver is missing or too old"):
         mf.use("cupy")
     assert backend.cupy_status().startswith("not usable")

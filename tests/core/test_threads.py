@@ -325,7 +325,7 @@ def chosen():
 def two_backends(monkeypatch):
     """``cupy`` is the stand-in."""
     monkeypatch.setattr(backend, "free_bytes", lambda: 1 << 30)
-    monkeypatch.setattr(backend.importlib, "import_module", lambda name: CUPY)
+    monkeypatch.setitem(sys.modules, "cupy", CUPY)
     install("numpy")
 
 
