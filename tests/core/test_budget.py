@@ -1,5 +1,5 @@
 """The calls of functions and of array operations in one training step, which take most of the time of a small network,
-and the literal products that the chunked products of a convolution must equal."""
+and the literal products that those of convolutions and of linear layers must equal."""
 
 import sys
 from pathlib import Path
@@ -118,3 +118,18 @@ def test_a_convolution_equals_its_three_literal_products(kernel, stride, padding
     ):
         np.testing.assert_allclose(chunked, literal, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(conv.carry(delta, B), Weighted.carry(conv, delta, B), rtol=1e-12, atol=1e-12)
+
+
+def test_a_linear_layer_equals_its_three_literal_products(engine):
+    rng = np.random.default_rng(0)
+    layer = mf.Network([Linear(4, 3)], seed=0).layers[0]
+    x, delta, B = (mf.asarray(rng.normal(size=size)) for size in ((5, 4), (5, 3), (4, 3)))
+    y = layer.forward(x, mf.Pass(training=True))
+    short = y, *layer.weight_and_bias_gradients(x, delta), layer.carry(delta, B)
+    literal = (
+        Weighted.project(layer, x, layer.W, layer.b),
+        *Weighted.weight_and_bias_gradients(layer, x, delta),
+        Weighted.carry(layer, delta, B),
+    )
+    for ours, theirs in zip(short, literal, strict=True):
+        assert (mf.to_host(ours) == mf.to_host(theirs)).all()
