@@ -86,7 +86,7 @@ def bench(backend_name: str, model: str, rules: str, batch_size: str, repeats: s
         steps[one.label] = {
             "ms": [1e3 * seconds for seconds in (lower, one.median, upper)],
             "to_torch": None if torch is None else step_time.ratio(one, torch),
-            "of_matrix_rate": one.flops / product.flops * step_time.ratio(product, one),
+            "of_matrix_rate": step_time.share_of_rate(one, product),
             "peak_mib": one.bytes / 2**20,
         }
     rate = product.flops / product.median

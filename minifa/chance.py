@@ -209,9 +209,7 @@ class _Errors(Observer):
 def _errors(net: Network, rule: Rule, error: Array | None) -> dict[str, Array]:
     recorder = _Errors()
     net.clear_gradients()
-    with (
-        observing(recorder),
-        flags(net.weighted, frozen=True),
-    ):  # no dW, a third of the work: errors do not depend on it
+    # Frozen: no dW, a third of the work. The errors do not depend on it.
+    with observing(recorder), flags(net.weighted, frozen=True):
         net.backward(rule.require(error), rule)
     return recorder.delta

@@ -126,7 +126,7 @@ def table(model: str, timings: Sequence[Timing], batch_size: int) -> str:
                 f"{timing.median * 1e3:.2f}",
                 f"{batch_size / timing.median:,.0f}",
                 f"{timing.flops / timings[0].flops:.2f}",
-                f"{timing.flops / product.flops * ratio(product, timing):.0%}",
+                f"{share_of_rate(timing, product):.0%}",
                 f"{timing.feedback * 1e3:.2f}",
                 f"{timing.bytes / 2**20:.0f}" if timing.bytes else "-",
                 f"{ratio(timing, timings[0]):.2f}",
@@ -144,6 +144,11 @@ def table(model: str, timings: Sequence[Timing], batch_size: int) -> str:
 def ratio(a: Timing, b: Timing) -> float:
     """Median of the ratios of times from the same round."""
     return statistics.median(ratios(a.seconds, b.seconds))
+
+
+def share_of_rate(timing: Timing, product: Timing) -> float:
+    """The rate of a step's matrix products, relative to that of a large product in the same rounds."""
+    return timing.flops / product.flops * ratio(product, timing)
 
 
 def matrix_product() -> tuple[Step, float, list[float]]:

@@ -215,9 +215,8 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     work = a.size * columns  # multiply-adds
     if (products := _products) is not None:  # read once: another thread may end the counting
         products.append(work)
-    if work <= SMALL_PRODUCT and (columns > 1 or len(a) > 1 or work <= SMALL_DOT):
-        return xp.matmul(a, b, out=out)
-    if not backend.cpu_chunks() or pool.in_chunk():
+    small = work <= SMALL_PRODUCT and (columns > 1 or len(a) > 1 or work <= SMALL_DOT)
+    if small or not backend.cpu_chunks() or pool.in_chunk():
         return xp.matmul(a, b, out=out)
     rows = len(a)
     result = xp.empty((rows, columns), a.dtype) if out is None else out

@@ -338,9 +338,9 @@ def test_ctrl_c_in_training_keeps_the_epochs_before_it(tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     while not process.stdout.readline().startswith("digits ("):  # the setting: training begins now
         pass
-    while not (
-        Path("cut/log.jsonl").exists() and '"event": "epoch"' in Path("cut/log.jsonl").read_text(encoding="utf-8")
-    ):
+    log = Path("cut/log.jsonl")
+    while not (log.exists() and '"event": "epoch"' in log.read_text(encoding="utf-8")):
+        assert process.poll() is None, "training ended before its first epoch"
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

@@ -53,16 +53,16 @@ def array_operations(layers, optimizer, rule="fa", features=64, n=16):
     """The array operations on the stand-in in the third step: what a GPU would launch."""
     with launches.on_the_stand_in():
         net = mf.Network(layers, input_shape=(features,), seed=0)
-        rule, loss, counted = mf.rules.make(rule).attach(net), mf.SoftmaxCrossEntropy(), launches.Step()
+        rule, loss = mf.rules.make(rule).attach(net), mf.SoftmaxCrossEntropy()
         x, y = mf.asarray(np.random.default_rng(0).normal(size=(n, features))), np.arange(n) % 10
-        try:
-            for i in range(3):
-                counters.log = counted.log if i == 2 else None
-                rule.gradients(net, x, y, loss)
-                optimizer.step(net, rule)
-        finally:
-            counters.log = None
-    return counted
+
+        def step():
+            rule.gradients(net, x, y, loss)
+            optimizer.step(net, rule)
+
+        step()
+        step()
+        return launches.logged(step)
 
 
 @pytest.mark.parametrize(

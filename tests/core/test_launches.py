@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from standin import launches, make_cupy
-from standin.counters import counters
 
 TABLE = Path(__file__).parents[2] / "tutorials" / "results" / "gpu" / "launches.csv"
 cupy = make_cupy()
@@ -21,13 +20,7 @@ def names():
 
 def logged(code, names):
     """The calls of a statement."""
-    step = launches.Step()
-    counters.log = step.log
-    try:
-        exec(code, names)
-    finally:
-        counters.log = None
-    return step.calls
+    return launches.logged(lambda: exec(code, names)).calls
 
 
 @pytest.mark.parametrize(

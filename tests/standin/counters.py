@@ -12,8 +12,8 @@ Log = Callable[[str, Any, Any, bool], None]
 class Counters:
     """d2h and h2d are totals since the last reset(); `operand` counts the host reads by operation.
 
-    log(name, arguments, result, written) is told every ufunc, function, method and operator on device arrays, with
-    NumPy's arrays; written: the result is no view, although it may share memory with an argument. None: no log.
+    log(name, arguments, result, written) is called for every ufunc, function, method and operator on device arrays,
+    with NumPy arrays; written: the result is not a view, although it may share memory with an argument. None: no log.
     """
 
     def __init__(self) -> None:

@@ -2,8 +2,8 @@
 
     PYTHONPATH=.:tests python -m standin.kernels [--models mlp,cnn,resnet20] [--out FILE.csv]
 
-PyTorch's profiler is told of every kernel of the process, also of CuPy's, so both are counted alike: kernels and fills
-of memory, without copies. If there is no GPU that CuPy and PyTorch can use, the calls on the stand-in (`launches`) and
+PyTorch's profiler records every kernel of the process, CuPy's too, so both are counted alike: kernels and memsets,
+without copies. If there is no GPU that CuPy and PyTorch can use, the calls on the stand-in (`launches`) and
 PyTorch's operators are counted instead; the column "counted" says which.
 """
 

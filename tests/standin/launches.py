@@ -189,15 +189,20 @@ def count(model: str, rule_name: str, optimizer_name: str, batch_size: int = 128
 def counted(model: str, rule_name: str, optimizer_name: str, batch_size: int) -> Step:
     """The calls of one `training_step` at this batch size."""
     with on_the_stand_in():
-        train, step = training_step(model, rule_name, optimizer_name, batch_size), Step()
-        counters.reset()
-        counters.log = step.log
-        try:
-            train()
-        finally:
-            counters.log = None
-        step.from_host, step.reads = counters.h2d, counters.operand.copy()
-        return step
+        return logged(training_step(model, rule_name, optimizer_name, batch_size))
+
+
+def logged(work: Callable[[], object]) -> Step:
+    """What ``work()`` does on the stand-in. Nothing is logged afterwards, also if it fails."""
+    step = Step()
+    counters.reset()
+    counters.log = step.log
+    try:
+        work()
+    finally:
+        counters.log = None
+    step.from_host, step.reads = counters.h2d, counters.operand.copy()
+    return step
 
 
 # Tables
