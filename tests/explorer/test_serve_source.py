@@ -160,7 +160,7 @@ def test_the_served_page(server, window):
     window.wait(FACTS)
     assert "xor, 2 per example" in window.text("footer .facts")
     assert window.run("return location.href") == f"http://127.0.0.1:{server.server_port}/"  # the token is not shown
-    window.run("location.reload()")
+    window.reload()
     window.wait(FACTS)
     assert "xor, 2 per example" in window.text("footer .facts")
     film = json.loads(window.run(ASK, {"id": 1, "command": "film"}))  # with the origin that a browser sends
@@ -171,7 +171,8 @@ def test_the_served_page(server, window):
 
 def test_a_page_without_its_token_says_what_to_do(server, window):
     window.open(server.address.partition("?")[0])
-    window.run("sessionStorage.clear(); location.reload()")
+    window.run("sessionStorage.clear()")
+    window.reload()
     expected = "The token is missing or wrong: open the address that minifa explore --serve printed."
     window.wait("document.body.innerText.trim() === arguments[0]", expected)
     window.messages()  # browsers report the status 403

@@ -62,6 +62,10 @@ class Window:
     def go(self, address: str) -> None:
         raise NotImplementedError
 
+    def reload(self) -> None:
+        """Load the page again, and wait until it is loaded: a script of `location.reload()` returns before."""
+        raise NotImplementedError
+
     def picture(self, whole: bool = False) -> bytes:
         """PNG of the viewport, or of the whole document."""
         raise NotImplementedError
@@ -179,6 +183,9 @@ class Chromium(Window):
     def go(self, address: str) -> None:
         self.driver.get(address)
 
+    def reload(self) -> None:
+        self.driver.refresh()
+
     def run_json(self, function: str, text: str) -> str:
         return self.driver.execute_script(f"return ({function})(arguments[0])", text)
 
@@ -274,6 +281,9 @@ class Firefox(Window):
 
     def go(self, address: str) -> None:
         self.command("browsingContext.navigate", context=self.context, url=address, wait="complete")
+
+    def reload(self) -> None:
+        self.command("browsingContext.reload", context=self.context, wait="complete")
 
     def run_json(self, function: str, text: str) -> str:
         answer = self.command(
