@@ -382,7 +382,8 @@ def _with_current_paths(
 def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | None = None) -> Row:
     """Run an experiment in its own folder: from the start, from its last checkpoint or, if it is finished, not at all.
     The network that was best on the validation examples (without these: the final one) is evaluated on the test set,
-    and the result is saved in ``result.json``.
+    and the result is saved in ``result.json``. With classes, ``test_correct.npz`` says which test examples it
+    classifies correctly (see `minifa.experiments.correct_examples`).
 
     Args:
         folder: run folder, created if it does not exist.
