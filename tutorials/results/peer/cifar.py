@@ -2,13 +2,13 @@
 
     python tutorials/results/peer/cifar.py --epochs 50 --seeds 3 --out runs/peer-cifar10
 
-The recipe's settings: crops of 24 x 24 and flips, Adam with the row's rate and decay, batch 128, a tenth of the training
-images held out (minifa's choice of them), biases at 0, the epoch that is best on held-out images. Weights, order, crops
-and flips are drawn by PyTorch; weights from its own default. Only images and settings come from minifa.
+The recipe's settings: crops of 24 x 24 and flips, Adam with the row's rate and decay, batch 128, a tenth of the
+training images held out (minifa's choice of them), biases at 0, the epoch that is best on held-out images. Weights (by
+its own default), order, crops and flips are drawn by PyTorch. Only images and settings come from minifa.
 
 First, in float64 and with minifa's initial weights and augmented batches, the first updates of every parameter are
-compared with minifa's; a difference above 1e-5 of their size ends the script. Then `epochs.csv` in --out gets a line for
-each epoch. The same command resumes. With ``--epochs 0`` only the updates are compared. Needs ``pip install
+compared with minifa's; a difference above 1e-5 of their size ends the script. Then `epochs.csv` in --out gets a line
+for each epoch. The same command resumes. With ``--epochs 0`` only the updates are compared. Needs ``pip install
 torch==2.13.0``.
 """
 

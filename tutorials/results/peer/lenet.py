@@ -1,17 +1,17 @@
-"""BioTorch's LeNet in PyTorch, written independently of minifa, with the layers of BioTorch itself for feedback alignment
-and the sign-concordant rules.
+"""BioTorch's LeNet in PyTorch, written independently, with BioTorch's own layers for feedback alignment and the
+sign-concordant rules.
 
     python tutorials/results/peer/lenet.py --data mnist --epochs 20 --seeds 3 --out runs/peer-lenet-mnist
     python tutorials/results/peer/lenet.py --data fashion_mnist --epochs 20 --rates bp=0.03,usf=0.03,fa=0.003
 
 Settings of `minifa reproduce mnist_lenet`, except for epochs and rates where they are given: SGD with momentum 0.9 and
-decay 0.001, batch 64, Xavier's uniform weights and biases at 0, the last epoch. Weights, feedback and order are drawn by
-PyTorch. The images and their scale are minifa's: 28 x 28, padded by the first convolution. ``usf`` is minifa's
+decay 0.001, batch 64, Xavier's uniform weights and biases at 0, the last epoch. Weights, feedback and order are drawn
+by PyTorch. The images and their scale are minifa's: 28 x 28, padded by the first convolution. ``usf`` is minifa's
 "usf:scale=std".
 
 First, in float64 and with minifa's initial weights, feedback and batches, the first updates of every parameter are
-compared with minifa's; a difference above 1e-5 of their size ends the script. That of brsf is left out, because it draws
-its feedback in every update. Then `epochs.csv` in --out gets a line for each epoch. The same command resumes. With
+compared with minifa's; a difference above 1e-5 of their size ends the script. That of brsf is left out: it draws its
+feedback for every update. Then `epochs.csv` in --out gets a line for each epoch. The same command resumes. With
 ``--epochs 0`` only the updates are compared.
 
 Needs ``pip install torch==2.13.0`` and, for all rules but bp, ``pip install --no-deps biotorch==0.0.16``.
@@ -62,9 +62,7 @@ def biotorch_lenet(rule: str) -> nn.Sequential:
     from biotorch.layers import fa_constructor
 
     made: dict[str, Any] = {"layer_config": {"type": rule}}
-    return lenet(
-        functools.partial(fa_constructor.Conv2d, **made), functools.partial(fa_constructor.Linear, **made)
-    )
+    return lenet(functools.partial(fa_constructor.Conv2d, **made), functools.partial(fa_constructor.Linear, **made))
 
 
 def rows_of(rules: list[str], rates: dict[str, float], data: str = "mnist", epochs: int = 1) -> list[Row]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -263,4 +263,3 @@ def _finished(lines: Sequence[Mapping[str, str]], row: Row) -> dict[str, list[Ma
 def _score(run: Sequence[Mapping[str, str]]) -> float:
     best = max(run, key=lambda line: float(line["validation_accuracy"])) if run[0]["validation_accuracy"] else run[-1]
     return float(best["test_accuracy"])
-
