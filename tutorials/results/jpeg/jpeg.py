@@ -148,14 +148,14 @@ def in_pytorch(experiment: Experiment, data: dict[str, Dataset], kind: str) -> C
     sys.path.append(str(HERE.parent / "peer"))
     import cifar
     import torch
-    import training
+    import torch_runs
 
     torch.set_num_threads(1)
-    model = training.new_model(cifar.row_of("bp"), experiment.seed)
-    optimizer = training.optimizer_for(experiment, model)
+    model = torch_runs.new_model(cifar.row_of("bp"), experiment.seed)
+    optimizer = torch_runs.optimizer_for(experiment, model)
     for epoch in range(1, experiment.epochs + 1):
-        training.train_epoch(model, optimizer, data[kind].train, experiment, epoch, cifar.cropped)
-    return {tested: training.correct(model, data[tested].test, experiment) for tested in KINDS}
+        torch_runs.train_epoch(model, optimizer, data[kind].train, experiment, epoch, cifar.cropped)
+    return {tested: torch_runs.correct(model, data[tested].test, experiment) for tested in KINDS}
 
 
 ENGINES: dict[str, tuple[Callable[..., Correct], tuple[str, ...]]] = {

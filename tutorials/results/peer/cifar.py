@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from training import Row, check_updates, make_runs, write_table
+from torch_runs import Row, check_updates, make_runs, write_table
 
 import minifa as mf
 from minifa.experiments import recipes
