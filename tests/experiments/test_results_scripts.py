@@ -95,6 +95,8 @@ def test_lossless_images_from_a_file_or_the_publishers_folder(jpeg, monkeypatch,
     )
     with pytest.raises(SystemExit, match=r"must have x_train, uint8, of shape \(41, 32, 32, 3\)"):
         jpeg.lossless_pixels(tmp_path / "lossless.npz", {"train": 41, "test": 16})
+    with pytest.raises(SystemExit, match="there is no 'nowhere.npz'"):
+        jpeg.lossless_pixels(Path("nowhere.npz"), COUNTS)
     with pytest.raises(SystemExit, match="it is a copy itself"):
         jpeg.lossless_pixels(tmp_path, COUNTS)
     monkeypatch.setattr(jpeg, "note_of_copy", lambda *arguments: "")

@@ -84,6 +84,8 @@ def lossless_pixels(place: Path, counts: dict[str, int]) -> Arrays:
         if note_of_copy("CIFAR-10", CIFAR10, locate(CIFAR10, place)):
             raise SystemExit(f"'{place}' has not the publisher's files, byte for byte: it is a copy itself")
         return pixels_of_folder(place, counts)
+    if not place.is_file():
+        raise SystemExit(f"--lossless must be a folder or .npz file of the publisher's images, there is no '{place}'")
     arrays = npz.read_arrays(place)
     for part, count in counts.items():
         x, y = (arrays.get(f"{name}_{part}", np.empty(0)) for name in "xy")

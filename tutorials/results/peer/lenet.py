@@ -32,6 +32,7 @@ from torch_runs import Row, check_updates, make_runs, write_table
 
 import minifa as mf
 from minifa.experiments import recipes
+from minifa.registry import unknown
 
 # What of minifa's B is BioTorch's `weight_backward`.
 MATRICES: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
@@ -80,14 +81,24 @@ def rows_of(rules: list[str], rates: dict[str, float], data: str = "mnist", epoc
     ]
 
 
+def rules_of(text: str) -> list[str]:
+    rules = text.split(",")
+    for rule in rules:
+        if rule not in MATRICES:
+            raise argparse.ArgumentTypeError(unknown(MATRICES, rule, "rule"))
+    return rules
+
+
 def rates_of(text: str) -> dict[str, float]:
-    return {rule: float(rate) for rule, _, rate in (part.partition("=") for part in text.split(",") if part)}
+    pairs = [part.partition("=") for part in text.split(",")]
+    rules_of(",".join(rule for rule, _, _ in pairs))
+    return {rule: float(rate) for rule, _, rate in pairs}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", choices=("mnist", "fashion_mnist"))
-    parser.add_argument("--rules", default="bp,usf,frsf,brsf,fa", help=f"of {', '.join(MATRICES)}")
+    parser.add_argument("--rules", type=rules_of, default="bp,usf,frsf,brsf,fa", help=f"of {', '.join(MATRICES)}")
     parser.add_argument("--rates", type=rates_of, default={}, help="as bp=0.1,fa=0.001 (default: the recipe's)")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="the first")
@@ -98,7 +109,7 @@ def main() -> None:
     torch.set_num_threads(1)
     mf.use("numpy", threads=1)
     out = given.out or Path(f"runs/peer-lenet-{given.data}")
-    rows = rows_of(given.rules.split(","), given.rates, given.data, max(1, given.epochs))
+    rows = rows_of(given.rules, given.rates, given.data, max(1, given.epochs))
     data = mf.data.load(given.data, given.data_dir)
     notes = check_updates([row for row in rows if row.name != "brsf"], data)
     if given.epochs:
