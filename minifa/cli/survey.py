@@ -21,7 +21,7 @@ from .exit_codes import FAILED, OK
 from .options import at_least_one, seed, seeds
 from .progress import follow
 
-SEEDS, EPOCHS, QUICK_EPOCHS = 3, Experiment().epochs, 3
+SEEDS, EPOCHS, QUICK_EPOCHS = 3, Experiment().epochs, 5
 # Fields of an experiment that the survey sets, or that have no effect on it.
 OWN = ("rule", "lr", "seed", "model", "model_options", "alignment", "data_dir")
 
