@@ -10,11 +10,12 @@ from pathlib import Path
 
 from .. import backend, rules
 from ..console import print_stderr
-from ..experiments import Experiment, load_data, processes, resume, run_folder, study, surveys
+from ..experiments import Experiment, load_data, processes, resume, run_folder, study, survey_results, surveys
 from ..experiments.study import Outcome
+from ..experiments.survey_results import Survey
 from ..experiments.surveys import Cell, Lines
 from ..signals import exit_code
-from ..storage.atomic import expanded, write_atomic
+from ..storage.atomic import expanded, make_folder, write_atomic
 from ..text import wrap
 from . import pictures
 from .exit_codes import FAILED, OK
@@ -86,11 +87,26 @@ def run(options: argparse.Namespace) -> int:
             initial=len(tasks) - len(left),
             quiet=options.quiet,
         )
-        text = surveys.summary(lines.lines, networks, names, base.epochs, data)
-        write_atomic(folder / "table.txt", text + "\n")
-        pictures.write_page(folder)
-    print(f"{text}\n")
+        if lines.lines:
+            _report(folder, survey_results.of_lines(lines.lines, base.epochs, data))
     return _ending(folder, lines, tasks, stop)
+
+
+def _report(folder: Path, survey: Survey) -> None:
+    """Print the table and write it to table.txt; draw the picture, and write the page."""
+    text = survey_results.summary(survey)
+    write_atomic(folder / "table.txt", text + "\n")
+    print(f"{text}\n")
+    picture = folder / "figures" / "survey.png"
+    make_folder(picture.parent)
+    drawn = pictures.draw(
+        picture,
+        lambda figures: figures.of_run(folder)["survey"],
+        pictures.how_to_redraw(folder, surveys.TABLE),
+    )
+    pictures.write_page(folder)
+    if drawn:
+        pictures.show(picture)
 
 
 def _ending(folder: Path, lines: Lines, tasks: Sequence[study.Task], stop: KeyboardInterrupt | None) -> int:

@@ -3,7 +3,7 @@
 The runs are lines of ``survey.csv``, which grows line by line (see `minifa.storage.csv_files`): a run with a line is
 finished, and is skipped when the same command is given again. A rule that refuses a network, or for which no rate was
 searched there, has a line without a seed, with the reason. If a rate has changed since, its lines stay, and the last
-rate of a rule on a network counts.
+rate of a rule on a network counts. `minifa.experiments.survey_results` reads the table.
 """
 
 from __future__ import annotations
@@ -11,27 +11,25 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import math
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import backend, rules
+from .. import backend
 from ..data.base import Dataset
 from ..errors import DataFileError
 from ..parallel import chunks
 from ..registry import unknown
 from ..rules.base import Rule
 from ..storage import csv_files
-from ..text import one_line, printable, table, wrap
+from ..text import one_line
 from ..training import RecordAlignment
 from . import study
 from .chance_levels import levels_of
 from .experiment import MEASURED_ON, Experiment, Result, build, shipped_rate, train_phases, trainer_for
 from .study import Outcome, Task
 from .sweep_results import angles_of, cell_of
-from .tables import mean_sd, sampling_error
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {  # model and its options
     "mlp": ("mlp", {}),
@@ -48,7 +46,6 @@ NAMES = ("network", "rule", "lr", "seed")  # of a run
 COLUMNS = (*NAMES, *NUMBERS, "not_run", "error")
 GOOD = 0.9  # test accuracy that `epochs_to_90` waits for
 REFUSED, NO_RATE = "refused", "no rate"
-WIDTH = 120  # characters of a line of the table
 Line = dict[str, str]  # of the table, column to cell
 
 
@@ -108,7 +105,7 @@ def _cell(base: Experiment, network: str, name: str, data: Dataset) -> Cell:
         return Cell(network, experiment, f"{REFUSED}: {one_line(str(error))}")
     row = shipped_rate(experiment)
     if row is None:
-        return Cell(network, experiment, f"{NO_RATE}: no learning rate was searched for this rule on this network")
+        return Cell(network, experiment, f"{NO_RATE}: none was searched for this rule and network")
     return Cell(network, replace(experiment, lr=float(row["lr"])))
 
 
@@ -203,7 +200,7 @@ class Lines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines = [_checked(line, path) for line in csv_files.open_table(path, COLUMNS)]
+        self.lines = [checked(line, path) for line in csv_files.open_table(path, COLUMNS)]
 
     def add_reasons(self, cells: Sequence[Cell]) -> None:
         """Write the lines of the cells that are not run and have none yet."""
@@ -240,7 +237,7 @@ def _names_of(task: Task) -> dict[str, str]:
     return dict(zip(NAMES, values, strict=True))
 
 
-def _checked(line: Line, path: Path) -> Line:
+def checked(line: Line, path: Path) -> Line:
     """The line. Raises DataFileError unless its numbers are numbers or empty, and it has a result or a reason."""
     wrong = [key for key in ("lr", "seed", *NUMBERS) if not csv_files.is_number(line[key])]
     if wrong or not (line["test_accuracy"] or line["not_run"] or line["error"]):
@@ -250,104 +247,3 @@ def _checked(line: Line, path: Path) -> Line:
             "remove the line"
         )
     return line
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a table says of a rule on a network.
-
-    Attributes:
-        runs: the lines of its finished runs, by seed.
-        reason: why there are none, as "refused: ...", "no rate: ..." or "failed: ..."; "" if they are not made yet.
-    """
-
-    runs: Mapping[int, Line]
-    reason: str = ""
-
-    def numbers(self, column: str) -> list[float]:
-        """The numbers in a column, without empty cells."""
-        return [float(line[column]) for line in self.runs.values() if line[column]]
-
-    def mean(self, column: str) -> float | None:
-        """The mean of a column over seeds; None if a run has no such number."""
-        values = self.numbers(column)
-        return statistics.fmean(values) if values and len(values) == len(self.runs) else None
-
-    @property
-    def kind(self) -> str:
-        """The first word of the reason: "refused", "no rate", "failed" or ""."""
-        return self.reason.partition(":")[0]
-
-
-def find(lines: Sequence[Line], network: str, rule: str) -> Found:
-    """What the lines of a table say of a rule on a network. Of several learning rates, the last one counts."""
-    mine = [line for line in lines if (line["network"], line["rule"]) == (network, rule)]
-    made = [line for line in mine if line["seed"]]
-    made = [line for line in made if line["lr"] == made[-1]["lr"]]
-    runs = {int(line["seed"]): line for line in made if not line["error"]}
-    reasons = [f"failed: {line['error']}" for line in made] or [line["not_run"] for line in mine]
-    return Found(dict(sorted(runs.items())), "" if runs or not reasons else reasons[-1])
-
-
-# The table as text
-
-
-def summary(lines: Sequence[Line], networks: Sequence[str], names: Sequence[str], epochs: int, data: Dataset) -> str:
-    """The table, one row per rule, with the meaning of its columns and the reasons of the runs that were not made.
-
-    Args:
-        lines: the lines of a table.
-        networks, names: the networks and rules that are shown.
-        epochs: epochs of the runs.
-        data: their data set.
-    """
-    detailed = networks[min(1, len(networks) - 1)]
-    head = ("rule", *networks, "epochs to .9", "true angle", "products", "feedback")
-    rows = [head, *(_row(lines, name, networks, detailed) for name in names)]
-    angles = find(lines, detailed, names[0])
-    meaning = (
-        f"Test accuracy after {epochs} epoch{'s' * (epochs > 1)}, mean ± sd over seeds; each rule at its own learning rate. The other "
-        f"columns are for {detailed}: the first epoch with an accuracy of 0.9 (-: a seed did not reach it); the angle "
-        "in degrees between the rule's error and backpropagation's at the lowest layer; the multiply-adds of a "
-        "training step relative to backpropagation's; the numbers that the rule keeps for the way back, besides W. "
-        f"A star: a run diverged. {_chance_sentence(angles)}"
-    )
-    notes = [note for name in names for note in _notes(lines, name, networks)]
-    parts = [
-        table(rows, right_from=1, width=WIDTH),
-        wrap(f"{meaning}{sampling_error(len(data.test))}.", WIDTH),
-        wrap("\n".join(notes), WIDTH),
-    ]
-    return printable("\n\n".join(filter(None, parts)))
-
-
-def _chance_sentence(found: Found) -> str:
-    low, high = found.mean("chance_low"), found.mean("chance_high")
-    return "" if low is None or high is None else f"Angles by chance: {low:.1f} to {high:.1f} degrees. "
-
-
-def _row(lines: Sequence[Line], name: str, networks: Sequence[str], detailed: str) -> tuple[str, ...]:
-    cells = [_accuracy(find(lines, network, name)) for network in networks]
-    found = find(lines, detailed, name)
-    forms = {"epochs_to_90": ".1f", "true_angle": ".1f", "products": ".2f", "feedback_numbers": ",.0f"}
-    values = ((found.mean(column), form) for column, form in forms.items())
-    return name, *cells, *("-" if value is None else format(value, form) for value, form in values)
-
-
-def _accuracy(found: Found) -> str:
-    if not found.runs:
-        return found.kind or "-"
-    return mean_sd(found.numbers("test_accuracy")) + "*" * any(found.numbers("diverged"))
-
-
-def _notes(lines: Sequence[Line], name: str, networks: Sequence[str]) -> Iterator[str]:
-    """The reasons why a rule was not run, each with its networks."""
-    where: dict[str, list[str]] = {}
-    for network in networks:
-        if reason := find(lines, network, name).reason:
-            where.setdefault(reason, []).append(network)
-    accepts = rules.make(name).accepts
-    for reason, some in where.items():
-        yield f"{name} on {', '.join(some)}: {reason}"
-    if accepts and where and not any(accepts in reason for reason in where):
-        yield f"{name} accepts {accepts}"

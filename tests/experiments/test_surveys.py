@@ -7,9 +7,10 @@ import pytest
 from minifa import cli, data, rules
 from minifa.bench import every_rule
 from minifa.errors import DataFileError
-from minifa.experiments import Experiment, surveys
+from minifa.experiments import Experiment, survey_results, surveys
 from minifa.experiments.experiment import run
-from minifa.experiments.surveys import Lines, Task, find
+from minifa.experiments.survey_results import Survey
+from minifa.experiments.surveys import Lines, Task
 from minifa.storage import csv_files
 
 DIGITS = data.load("digits")
@@ -171,19 +172,58 @@ def fail(task):
     raise RuntimeError("no\nmemory")
 
 
-def test_the_last_rate_of_a_rule_counts():
-    def line(lr, seed, accuracy):
-        return {**dict.fromkeys(surveys.COLUMNS, ""), "network": "mlp", "rule": "fa", "lr": lr, "seed": seed} | {
-            "test_accuracy": accuracy
-        }
+def line(lr="", seed="", accuracy="", rule="fa", **cells):
+    empty = dict.fromkeys(surveys.COLUMNS, "")
+    return {**empty, "network": "mlp", "rule": rule, "lr": lr, "seed": seed, "test_accuracy": accuracy, **cells}
 
-    first = {**line("", "", ""), "not_run": "no rate: none"}
-    old = [line("0.1", "0", "0.5"), line("0.1", "1", "0.6")]
-    assert find([first], "mlp", "fa").kind == "no rate"
-    assert find([first, *old], "mlp", "fa").numbers("test_accuracy") == [0.5, 0.6]
-    found = find([first, *old, line("0.2", "1", "0.9")], "mlp", "fa")
-    assert found.numbers("test_accuracy") == [0.9] and not found.reason
-    assert find(old, "cnn", "fa").reason == "" and not find(old, "cnn", "fa").runs
+
+def found(*lines, network="mlp", rule="fa"):
+    return Survey(lines, 1, "digits", 360, 0.1).find(network, rule)
+
+
+def test_the_last_rate_of_a_rule_counts():
+    no_rate, old = line(not_run="no rate: none"), [line("0.1", "0", "0.5"), line("0.1", "1", "0.6")]
+    assert found(no_rate).kind == "no rate" and not found(no_rate).runs
+    assert found(no_rate, *old).accuracies == {0: 0.5, 1: 0.6}
+    now = found(no_rate, *old, line("0.2", "1", "0.9"))
+    assert now.accuracies == {1: 0.9} and not now.reason
+    assert found(*old, network="cnn").reason == "" and not found(*old, network="cnn").runs
+
+
+def test_a_mean_needs_the_number_of_every_seed():
+    reached = [line("0.1", "0", "0.91", epochs_to_90="3"), line("0.1", "1", "0.95", epochs_to_90="6")]
+    assert found(*reached).shown("epochs_to_90") == "4.5"
+    assert found(*reached, line("0.1", "2", "0.8")).mean("epochs_to_90") is None
+    assert found(*reached, line("0.1", "2", error="RuntimeError: gone")).mean("epochs_to_90") == 4.5
+
+
+def test_differences_from_backpropagation_are_paired_by_seed():
+    bp = [line("0.3", str(seed), accuracy, "bp") for seed, accuracy in enumerate(("0.9", "0.8", "0.7"))]
+    fa = [line("0.1", "0", "0.85"), line("0.1", "1", "0.77"), line("0.1", "7", "0.1")]
+    one = Survey([*bp, *fa], 1, "digits", 360, 0.1).difference("mlp", "fa")
+    assert (one.mean, one.n, one.standard_error) == (pytest.approx(-0.04), 2, pytest.approx(0.01))
+    assert Survey(fa, 1, "digits", 360, 0.1).difference("mlp", "fa") is None
+
+
+def test_rules_are_grouped_by_what_their_classes_declare(made):
+    one = survey_results.read(made)
+    assert one.by_way == {
+        survey_results.FIXED: ["bp", "fa"],
+        survey_results.DIRECT: ["gevb"],
+        survey_results.TARGETS: ["fwdtp"],
+        survey_results.PASSES: ["pepita"],
+    }
+    assert {survey_results.way_of(rules.make(rule)) for rule in rules.RULES} == set(survey_results.WAYS)
+
+
+def test_a_folder_is_read_again(made, tmp_path):
+    one = survey_results.read(made)
+    assert (one.epochs, one.data, one.test_examples, one.networks) == (1, "digits", 360, ["mlp", "cnn-batch-norm"])
+    assert one.chance == pytest.approx(37 / 360) and one.detailed == "mlp"
+    assert (made / "table.txt").read_text(encoding="utf-8") == survey_results.summary(one) + "\n"
+    (tmp_path / "survey.csv").write_bytes((made / "survey.csv").read_bytes())
+    with pytest.raises(DataFileError, match="is not a folder of a survey"):
+        survey_results.read(tmp_path)
 
 
 def test_the_table_has_a_row_for_each_rule_and_is_readable_at_120_columns(made):
