@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
+import shutil
 import statistics
 from pathlib import Path
 
@@ -173,7 +175,15 @@ def test_a_checkpoint_of_other_answers_than_the_result_is_not_used(made, tmp_pat
     one = next(one for one in outcomes if one.task.name == "fa")
     other = study.Outcome(one.task, {**one.result, "test_accuracy": one.result["test_accuracy"] + 0.01})
     assert row_differences.correct_of(one) is not None and row_differences.correct_of(other) is None
-    assert row_differences.correct_of(study.Outcome(one.task, other.result, compared=False)) is None
+
+
+def test_a_run_on_data_that_may_be_others_is_not_classified_again(made, tmp_path):
+    _, _, outcomes = made
+    one = next(one for one in outcomes if one.task.name == "fa")
+    copied = dataclasses.replace(one.task, folder=Path(shutil.copytree(one.task.folder, tmp_path / "run")))
+    (tmp_path / "run" / "test_correct.npz").unlink()
+    assert row_differences.correct_of(study.Outcome(copied, one.result, compared=False)) is None
+    assert row_differences.correct_of(study.Outcome(copied, one.result)) is not None
 
 
 def test_with_held_out_examples_the_answers_are_those_of_the_best_network(tmp_path):
