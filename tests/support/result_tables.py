@@ -585,6 +585,7 @@ TABLES: dict[str, Table] = {
     "mnist-with-biotorchs-lenet": Table(
         ["reproduce-mnist_lenet/table.csv", "reproduce-mnist_lenet-own-rates/table.csv"],
         lenet,
+        lambda: sum(training(f"reproduce-mnist_lenet{more}/table.csv")() for more in ("", "-own-rates")),
     ),
     "every-rule": of_compare("compare-all-digits-cnn", layers=True),
     "feedback-that-follows-the-weights-more-quickly": of_compare("compare-fresh-feedback"),
@@ -610,6 +611,123 @@ TABLES: dict[str, Table] = {
     "adversarial-examples-on-cifar-10": Table(["attacks/attack.csv"], attacks),
     "which-rule-was-this": Table(["which_rule/accuracy.csv", "which_rule/confusion.csv"], which_rule),
     "resnet-20-on-cifar-10-one-epoch": Table(["resnet20/table.csv"], resnet20, training("resnet20/table.csv")),
+}
+
+
+# Sentences of the page and of the README that repeat numbers
+
+
+def last_means(name: str, key: str, column: str = "test_accuracy") -> dict[str, float]:
+    return {row: statistics.fmean(known(lines, column)) for row, lines in ends(name, key).items()}
+
+
+def of_recipe_means(recipe: str) -> dict[str, float]:
+    return {line["row"]: float(line["mean"]) for line in read(f"reproduce-{recipe}/table.csv")}
+
+
+def by_depth(network: str, depth: int) -> dict[str, float]:
+    """The mean of the last accuracies of every rule."""
+    groups = by("explorer/runs.csv", "rule", engine="minifa", family=network, depth=str(depth))
+    return {
+        rule: statistics.fmean(float(line["accuracy"].split()[-1]) for line in lines) for rule, lines in groups.items()
+    }
+
+
+def behind_in_cifar10() -> dict[str, float]:
+    """In points; half a tenth counts as more, whatever its last bit."""
+    means = of_recipe_means("cifar10_moskovitz")
+    return {row: means["bp"] - mean + 1e-9 for row, mean in means.items()}
+
+
+def the_headline() -> list[str]:
+    behind, six = behind_in_cifar10(), by_depth("cnn", 6)
+    return [
+        f"`usf` and `frsf` are {behind['usf-strict']:.1f} and {behind['frsf']:.1f} points behind backpropagation",
+        f"kernel is {behind['fa-kernel']:.1f} behind",
+        f"`usf` and `frsf` have {six['usf']:.3f} and {six['frsf']:.3f} in six convolutions without batch norm",
+        f"backpropagation has {six['bp']:.3f}, feedback alignment {six['fa']:.3f}, and an output layer on random "
+        f"features {six['shallow']:.3f}",
+    ]
+
+
+def of_cifar10() -> list[str]:
+    behind = behind_in_cifar10()
+    three = [f"{behind[row]:.1f}" for row in ("usf-strict", "usf-init", "frsf")]
+    return [
+        f"`usf-strict`, `usf-init` and `frsf` are {three[0]}, {three[1]} and {three[2]} points behind backpropagation",
+        f"{behind['fa-kernel']:.0f} points behind with a kernel and {behind['fa-dense']:.0f} with a dense matrix",
+    ]
+
+
+def of_depth() -> list[str]:
+    mlp, cnn, norm = by_depth("mlp", 8), by_depth("cnn", 6), by_depth("cnn-batch-norm", 6)
+    networks = [
+        by_depth(name, n) for name, last in (("mlp", 8), ("cnn", 6), ("cnn-batch-norm", 6)) for n in (1, 2, 4, last)
+    ]
+    least = min(means[rule] for means in networks for rule in ("usf", "frsf"))
+    return [
+        f"`shallow` falls to {mlp['shallow']:.3f}, {cnn['shallow']:.3f} and {norm['shallow']:.3f}",
+        f"keep `usf` and `frsf` at {least:.3f} or above at every depth",
+        f"`fa` falls to {mlp['fa']:.3f} and {cnn['fa']:.3f} without batch norm",
+    ]
+
+
+def of_seeds(name: str, rule: str, digits: int = 3, key: str = "rule") -> list[str]:
+    return [f"{value:.{digits}f}" for value in known(ends(name, key)[rule], "test_accuracy")]
+
+
+def of_every_rule() -> list[str]:
+    shown = [of_seeds("compare-all-digits-cnn/runs.csv", rule) for rule in ("kolen_pollack", "product")]
+    (a, b, c), (d, e, f) = shown
+    return [f"`kolen_pollack` has {a}, {b} and {c}, `product` {d}, {e} and {f}"]
+
+
+def of_mnist_hidden() -> list[str]:
+    bp, fa = (float(read(f"train-mnist-mlp-{rule}/history.csv")[-1]["test_accuracy"]) for rule in ("bp", "fa"))
+    return [f"ends {100 * (bp - fa):.1f} points behind"]
+
+
+def of_lenet() -> list[str]:
+    lines = {line["row"]: line for line in read("reproduce-mnist_lenet/table.csv")}
+    most = max(float(lines[row]["difference"]) for row in ("bp", "usf"))
+    return [f"within {math.ceil(10 * most) / 10:.1f} points of BioTorch"]
+
+
+def of_local_mnist() -> list[str]:
+    means = of_recipe_means("mnist_local")
+    error = 100 * math.sqrt(means["bp"] / 100 * (1 - means["bp"] / 100) / 10_000)
+    return [f"`sim` is {means['sim'] - means['bp']:.1f} points behind", f"a standard error of {error:.1f}"]
+
+
+def of_static() -> list[str]:
+    first, *others = of_seeds("reproduce-digits_static/curves.csv", "static", 2, "row")
+    return [f"to {first}, {' and '.join(others)}", f"stays at {of_recipe_means('digits_static')['fresh'] / 100:.2f}"]
+
+
+def of_search_without_decay() -> list[str]:
+    """The best held-out loss of each search; the score of a run is its negative."""
+
+    def best(folder: str, rule: str) -> float:
+        groups = by(f"rates/{folder}/trials.csv", "lr", rule=rule, diverged="0", error="")
+        return -max(statistics.fmean(known(lines, "score")) for lines in groups.values())
+
+    with_decay, without = (
+        [f"{best(folder, rule):.2f}" for rule in ("bp", "recirculation")]
+        for folder in ("autoencoder", "autoencoder-no-decay")
+    )
+    return [f"held-out loss {' against '.join(without)}; with decay {' against '.join(with_decay)}"]
+
+
+JUDGED: dict[str, Callable[[], list[str]]] = {
+    "results": the_headline,
+    "cifar-10-with-the-papers-network": of_cifar10,
+    "depth-convolution-batch-norm": of_depth,
+    "every-rule": of_every_rule,
+    "mnist-with-one-hidden-layer": of_mnist_hidden,
+    "mnist-with-biotorchs-lenet": of_lenet,
+    "local-losses-on-mnist": of_local_mnist,
+    "synthetic-gradients-then-static-modules": of_static,
+    "autoencoders": of_search_without_decay,
 }
 
 
