@@ -236,6 +236,16 @@ def test_the_first_table_of_the_readme_is_that_of_the_page():
     )
 
 
+def test_the_list_of_statements_names_headings_of_the_page():
+    text = (FOLDER / "sentences.md").read_text(encoding="utf-8")
+    places = {place.strip() for place in re.findall(r"results, ([A-Z][^|;]*)", text)}
+    headings = re.findall(r"^#+ (.*)$", PAGE, re.M)
+    assert len(places) > 10
+    assert not [
+        place for place in places if not any(one.startswith(place) or place.startswith(one) for one in headings)
+    ]
+
+
 # The CSV files
 
 
@@ -290,6 +300,19 @@ def test_the_table_of_a_recipe_has_the_means_of_its_last_epochs(folder):
         assert statistics.fmean(scores) == pytest.approx(float(line["mean"]), abs=1e-9)
         if line.get("sd"):
             assert statistics.stdev(scores) == pytest.approx(float(line["sd"]), abs=1e-9)
+
+
+@pytest.mark.parametrize("seeds", [n + 1 for n in result_tables.T_95])
+def test_paired_differences_are_those_of_scipy(seeds):
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(0)
+    one, other = ([{"seed": str(i), "accuracy": f"0 {rng.normal():.6f}"} for i in range(seeds)] for _ in "ab")
+    true = stats.ttest_rel(*([float(line["accuracy"].split()[-1]) for line in lines] for lines in (one, other)))
+    interval = true.confidence_interval(0.95)
+    mean, error, limits = result_tables.paired(one, other[::-1])
+    shown = [float(mean), *map(float, limits.split(" to "))]
+    assert shown == pytest.approx([statistics.fmean(interval), *interval], abs=6e-3)
+    assert float(error) == pytest.approx(statistics.fmean(interval) / true.statistic, abs=6e-4)
 
 
 def test_half_the_variance_of_the_digits():

@@ -78,13 +78,14 @@ def known(lines: Lines, column: str) -> list[float]:
     return [float(line[column]) for line in lines if line.get(column, "") != ""]
 
 
-def training(name: str) -> Callable[[], float]:
-    """The seconds of training of all runs: of every epoch, or per run."""
+def total_seconds(lines: Iterable[Line]) -> float:
+    """Of training: lines are epochs, or rows with a mean over seeds."""
+    return sum(float(line["seconds"]) * int(line.get("seeds", 1)) for line in lines if line["seconds"])
 
-    def total() -> float:
-        return sum(float(line["seconds"]) * int(line.get("seeds", 1)) for line in read(name) if line["seconds"])
 
-    return total
+def training(*names: str) -> Callable[[], float]:
+    """The seconds of training of all runs in these files."""
+    return lambda: sum(total_seconds(read(name)) for name in names)
 
 
 # Cells
@@ -148,6 +149,28 @@ def peer(name: str, scale: float = 1.0, digits: int = 3, **only: str) -> Cell:
 
 def rows(groups: Groups, *columns: tuple[str, Cell]) -> Rows:
     return [[title for title, _ in columns], *([cell(*one) for _, cell in columns] for one in groups.items())]
+
+
+# Differences, paired by seed
+
+T_95 = {1: 12.706, 2: 4.303, 4: 2.776}  # quantile 0.975 of Student's t, by degrees of freedom
+
+
+def paired(lines: Lines, reference: Lines) -> list[str]:
+    """Mean difference from the reference, its standard error over the seeds, and the 95 % t interval."""
+    others = {line["seed"]: accuracy_of(line) for line in reference}
+    found = [accuracy_of(line) - others[line["seed"]] for line in lines]
+    centre, error = statistics.fmean(found), statistics.stdev(found) / math.sqrt(len(found))
+    low, high = (centre + sign * T_95[len(found) - 1] * error for sign in (-1, 1))
+    return [f"{centre:+.3f}", f"{error:.3f}", f"{low:+.3f} to {high:+.3f}"]
+
+
+def accuracy_of(line: Line) -> float:
+    """At the end of a run: of its last epoch, or the last of all epochs in a cell."""
+    return float((line.get("test_accuracy") or line["accuracy"]).split()[-1])
+
+
+BESIDE_BP = ("from bp", "s.e.", "95 % interval")
 
 
 # Tables of `minifa compare`
@@ -233,11 +256,21 @@ def depth() -> list[Rows]:
                 lines = cells.get(f"{family} {rule} {engine}", [])
                 columns = grouped(({**line, "depth": deepest(line["depth"])} for line in lines), "depth")
                 if columns:
-                    last = [[float(line["accuracy"].split()[-1]) for line in columns[one]] for one in DEPTHS]
+                    last = [[accuracy_of(line) for line in columns[one]] for one in DEPTHS]
                     scores.append([family, rule + remark, *map(plus_minus, last)])
                 if any(line["true_angle"] for line in lines):
                     errors.append([family, rule, *(angle_beside_chance(columns[one]) for one in DEPTHS)])
-    return [scores, errors]
+    return [scores, deepest_beside_bp(cells), errors]
+
+
+def deepest_beside_bp(cells: Groups) -> Rows:
+    found = [["6 or 8", "rule", *BESIDE_BP]]
+    for family in ("mlp", "cnn", "cnn-batch-norm"):
+        bp = [line for line in cells[f"{family} bp minifa"] if line["depth"] in ("6", "8")]
+        for rule in ("usf", "frsf", "fa", "dfa", "shallow"):
+            lines = [line for line in cells[f"{family} {rule} minifa"] if line["depth"] in ("6", "8")]
+            found.append([family, rule, *paired(lines, bp)])
+    return found
 
 
 def angle_beside_chance(lines: Lines) -> str:
@@ -247,9 +280,17 @@ def angle_beside_chance(lines: Lines) -> str:
 
 
 def five_seeds() -> list[Rows]:
-    name = "compare-digits-cnn-five-seeds/runs.csv"
+    groups = ends("compare-digits-cnn-five-seeds/runs.csv")
+
+    def beside_bp(i: int) -> Cell:
+        def cell(row: str, lines: Lines) -> str:
+            return paired(lines, groups["bp"])[i] if row != "bp" else ""
+
+        return cell
+
     columns = [("rule", name_of_row), ("lr", number("rate")), ("minifa", with_remark)]
-    return [rows(ends(name), *columns, ("PyTorch", peer("peer/first-table.csv")))]
+    columns += [(title, beside_bp(i)) for i, title in enumerate(BESIDE_BP)]
+    return [rows(groups, *columns, ("PyTorch", peer("peer/first-table.csv")))]
 
 
 def grid_of_rates() -> list[Rows]:
@@ -299,10 +340,14 @@ def mnist_hidden() -> list[Rows]:
     return [rows({line["epoch"]: [line, only_accuracy[i]] for i, line in enumerate(fa)}, *columns)]
 
 
-def lenet() -> list[Rows]:
+def lenet_rows() -> Groups:
+    """The recipe's rates, and where they belong to another rule, our own."""
     first, own = (by(f"reproduce-mnist_lenet{more}/table.csv", "row") for more in ("", "-own-rates"))
-    shown = {row: first[row] for row in ("bp", "fa", "usf", "frsf")} | {row: own[row] for row in ("brsf", "dfa-stage")}
-    return [rows(shown, *reproduced("", True))]
+    return {row: first[row] for row in ("bp", "fa", "usf", "frsf")} | {row: own[row] for row in ("brsf", "dfa-stage")}
+
+
+def lenet() -> list[Rows]:
+    return [rows(lenet_rows(), *reproduced("", True))]
 
 
 def targets_digits() -> list[Rows]:
@@ -575,17 +620,17 @@ TABLES: dict[str, Table] = {
             "peer/local-deep.csv",
         ],
         one_and_eight,
-        lambda: sum(training(f"compare-local-digits-{name}/runs.csv")() for name in ("mlp", "deep")),
+        training("compare-local-digits-mlp/runs.csv", "compare-local-digits-deep/runs.csv"),
     ),
     "mnist-with-one-hidden-layer": Table(
         ["train-mnist-mlp-bp/history.csv", "train-mnist-mlp-fa/history.csv"],
         mnist_hidden,
-        lambda: sum(training(f"train-mnist-mlp-{rule}/history.csv")() for rule in ("bp", "fa")),
+        training("train-mnist-mlp-bp/history.csv", "train-mnist-mlp-fa/history.csv"),
     ),
     "mnist-with-biotorchs-lenet": Table(
         ["reproduce-mnist_lenet/table.csv", "reproduce-mnist_lenet-own-rates/table.csv"],
         lenet,
-        lambda: sum(training(f"reproduce-mnist_lenet{more}/table.csv")() for more in ("", "-own-rates")),
+        lambda: total_seconds(line for lines in lenet_rows().values() for line in lines),
     ),
     "every-rule": of_compare("compare-all-digits-cnn", layers=True),
     "feedback-that-follows-the-weights-more-quickly": of_compare("compare-fresh-feedback"),
@@ -628,9 +673,7 @@ def of_recipe_means(recipe: str) -> dict[str, float]:
 def by_depth(network: str, depth: int) -> dict[str, float]:
     """The mean of the last accuracies of every rule."""
     groups = by("explorer/runs.csv", "rule", engine="minifa", family=network, depth=str(depth))
-    return {
-        rule: statistics.fmean(float(line["accuracy"].split()[-1]) for line in lines) for rule, lines in groups.items()
-    }
+    return {rule: statistics.fmean(map(accuracy_of, lines)) for rule, lines in groups.items()}
 
 
 def behind_in_cifar10() -> dict[str, float]:
@@ -643,7 +686,7 @@ def the_headline() -> list[str]:
     behind, six = behind_in_cifar10(), by_depth("cnn", 6)
     return [
         f"`usf` and `frsf` are {behind['usf-strict']:.1f} and {behind['frsf']:.1f} points behind backpropagation",
-        f"kernel is {behind['fa-kernel']:.1f} behind",
+        f"kernel is {behind['fa-kernel']:.1f} points behind",
         f"`usf` and `frsf` have {six['usf']:.3f} and {six['frsf']:.3f} in six convolutions without batch norm",
         f"backpropagation has {six['bp']:.3f}, feedback alignment {six['fa']:.3f}, and an output layer on random "
         f"features {six['shallow']:.3f}",
@@ -670,6 +713,18 @@ def of_depth() -> list[str]:
         f"keep `usf` and `frsf` at {least:.3f} or above at every depth",
         f"`fa` falls to {mlp['fa']:.3f} and {cnn['fa']:.3f} without batch norm",
     ]
+
+
+def of_five_seeds() -> list[str]:
+    groups = ends("compare-digits-cnn-five-seeds/runs.csv")
+    frsf, fa, usf = (
+        [float(one) for cell in paired(groups[rule], groups["bp"]) for one in cell.split(" to ")]
+        for rule in ("frsf", "fa", "usf")
+    )
+    assert usf[2] < 0 < usf[3], "the interval of usf contains 0"
+    points = [f"{-100 * frsf[i]:.1f}" for i in (0, 3, 2)]
+    interval = f"95 % interval {points[1]} to {points[2]}"
+    return [f"`frsf` is {points[0]} points behind backpropagation ({interval}) and `fa` {-100 * fa[0]:.0f}"]
 
 
 def of_seeds(name: str, rule: str, digits: int = 3, key: str = "rule") -> list[str]:
@@ -722,6 +777,7 @@ JUDGED: dict[str, Callable[[], list[str]]] = {
     "results": the_headline,
     "cifar-10-with-the-papers-network": of_cifar10,
     "depth-convolution-batch-norm": of_depth,
+    "five-seeds-beside-pytorch": of_five_seeds,
     "every-rule": of_every_rule,
     "mnist-with-one-hidden-layer": of_mnist_hidden,
     "mnist-with-biotorchs-lenet": of_lenet,
