@@ -633,6 +633,7 @@ TABLES: dict[str, Table] = {
         lambda: total_seconds(line for lines in lenet_rows().values() for line in lines),
     ),
     "every-rule": of_compare("compare-all-digits-cnn", layers=True),
+    "every-rule-with-batch-norm": of_compare("compare-all-digits-cnn-batch_norm-True"),
     "feedback-that-follows-the-weights-more-quickly": of_compare("compare-fresh-feedback"),
     "digits": of_recipe("digits_targets", targets_digits, table="targets.csv"),
     "mnist": of_recipe("mnist_targets", targets_mnist, "peer/mnist-targets.csv"),
@@ -737,6 +738,16 @@ def of_every_rule() -> list[str]:
     return [f"`kolen_pollack` has {a}, {b} and {c}, `product` {d}, {e} and {f}"]
 
 
+def of_every_rule_with_batch_norm() -> list[str]:
+    means = last_means("compare-all-digits-cnn-batch_norm-True/runs.csv", "rule")
+    below = [rule for rule in means if means[rule] < means["shallow"]]
+    assert below == ["pepita", "weight_perturbation"]
+    return [
+        f"all rules but `pepita` ({means['pepita']:.3f}) and `weight_perturbation` "
+        f"({means['weight_perturbation']:.3f}) are above `shallow` ({means['shallow']:.3f})"
+    ]
+
+
 def of_mnist_hidden() -> list[str]:
     bp, fa = (float(read(f"train-mnist-mlp-{rule}/history.csv")[-1]["test_accuracy"]) for rule in ("bp", "fa"))
     return [f"ends {100 * (bp - fa):.1f} points behind"]
@@ -779,6 +790,7 @@ JUDGED: dict[str, Callable[[], list[str]]] = {
     "depth-convolution-batch-norm": of_depth,
     "five-seeds-beside-pytorch": of_five_seeds,
     "every-rule": of_every_rule,
+    "every-rule-with-batch-norm": of_every_rule_with_batch_norm,
     "mnist-with-one-hidden-layer": of_mnist_hidden,
     "mnist-with-biotorchs-lenet": of_lenet,
     "local-losses-on-mnist": of_local_mnist,
