@@ -11,10 +11,10 @@ linear autoencoder projects onto the 32 principal components of the training par
 
 from __future__ import annotations
 
+import argparse
 import csv
 import math
 import statistics
-import sys
 
 import torch
 from torch.nn import functional
@@ -88,6 +88,9 @@ def principal_components(x, x_test):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("csv", help="file of the runs")
+    given = parser.parse_args()
     torch.set_num_threads(1)
     data = mf.data.load("digits")
     x, x_test = (torch.from_numpy(part.x.reshape(len(part), -1)) for part in (data.train, data.test))
@@ -102,7 +105,7 @@ def main():
     components = principal_components(x.double(), x_test.double())
     print(f"\n{UNITS} principal components, closed form: {components:.4f}")
     lines.append(("principal components", "", "", f"{components:.6f}", ""))
-    with open(sys.argv[1], "w", newline="", encoding="utf-8") as file:
+    with open(given.csv, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("rule", "rate", "seed", "unexplained_variance", "angle"))
         writer.writerows(lines)

@@ -14,9 +14,9 @@ run.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import statistics
-import sys
 
 import minifa as mf
 
@@ -59,8 +59,12 @@ def accuracy(kind, seed, rate, train, test):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("csv", nargs="?", default="read_out.csv", help="file of the runs (default: %(default)s)")
+    parser.add_argument("--search", action="store_true", help="the search for the rates")
+    given = parser.parse_args()
     data = mf.data.load("digits")
-    if "--search" in sys.argv:
+    if given.search:
         train, held_out = data.hold_out(0.15)
         for kind in RATES:
             for rate in (0.01, 0.03, 0.1, 0.3, 1.0):
@@ -73,7 +77,7 @@ def main():
         scores = [accuracy(kind, seed, rate, data.train, data.test) for seed in range(5)]
         print(f"{kind:13}  {rate:4}  {statistics.fmean(scores):.3f} ± {statistics.stdev(scores):.3f}", flush=True)
         lines += [(kind, rate, seed, f"{score:.6f}") for seed, score in enumerate(scores)]
-    with open(sys.argv[1], "w", newline="", encoding="utf-8") as file:
+    with open(given.csv, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("encoder", "rate", "seed", "test_accuracy"))
         writer.writerows(lines)
