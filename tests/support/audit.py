@@ -461,6 +461,14 @@ GIVEN: dict[str, Give] = {
     "theory.bp_learning_time.start": lambda w: 0.1,
     "theory.OnlineCurves.cosine.B": lambda w: np.ones(2),
     "experiments.tables.sampling_error.examples": lambda w: 360,
+    "experiments.differences.image_error.correct": lambda w: np.eye(2, 3, dtype=bool),
+    "experiments.differences.image_error.reference": lambda w: np.eye(2, 3, dtype=bool),
+    "experiments.differences.paired.scores": lambda w: {0: 0.9, 1: 0.8},
+    "experiments.differences.paired.reference": lambda w: {0: 0.7, 1: 0.9},
+    "experiments.differences.unpaired.scores": lambda w: [0.9, 0.8],
+    "experiments.differences.unpaired.reference": lambda w: [0.7, 0.9],
+    "experiments.differences.t_quantile.p": lambda w: 0.975,
+    "experiments.differences.t_quantile.df": lambda w: 2.5,
     "training.history.History.read_csv.path": lambda w: w.file(
         "history.csv", training.History(w.result().history).save_csv
     ),
