@@ -1,8 +1,8 @@
 """The results archive: the score of every run in the project's tables, for comparison with one's own runs.
 
-``results/catalogue.toml`` states what is known of each table (command, commit, data, machine, ...), ``results/NAME.csv``
-has its runs: a row of the table, rule, learning rate, seed, score, and other numbers. Rows of another ``engine`` are
-peers: the same setting in PyTorch, or published numbers. ``tutorials/results/archive.py`` makes the CSV files.
+``results/catalogue.toml`` states what is known of each table: command, commit, data, machine. ``results/NAME.csv`` has
+its runs: row of the table, rule, learning rate, seed, score, and other numbers. Rows of another ``engine`` are peers:
+the same setting in PyTorch, or published numbers. ``tutorials/results/archive.py`` makes the CSV files.
 
 >>> from minifa.experiments import results_archive
 >>> table = results_archive.load("digits-cnn")
@@ -12,12 +12,12 @@ peers: the same setting in PyTorch, or published numbers. ``tutorials/results/ar
 
 from __future__ import annotations
 
-__all__ = ["Comparison", "Measure", "RowScores", "Table", "compare", "load", "names"]
+__all__ = ["Comparison", "Measure", "RowScores", "Table", "compare", "load", "names", "of_network"]
 
 import functools
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 from ..registry import unknown
 from ..storage import csv_files
 from ..storage.atomic import read_bytes
+from ..text import listed
 from . import differences
 from .differences import Difference
 from .recipes import tomllib
@@ -67,7 +68,7 @@ class Measure:
             value: a score, or a difference of scores.
             sign: "+": with its sign.
         """
-        return f"{value:{sign}.{self.decimals}f}"
+        return f"{round(value, self.decimals) + 0.0:{sign}.{self.decimals}f}"  # + 0.0: no -0.00
 
     def from_accuracy(self, accuracy: float) -> float:
         """The score of an accuracy between 0 and 1.
@@ -185,6 +186,14 @@ class Table:
         first = next(line for line in self.lines if line["engine"] == ENGINE and _key(line) == key)
         return first.get(column, "")
 
+    def diverged(self, key: Key) -> int:
+        """The number of runs of a row that diverged.
+
+        Args:
+            key: network and row.
+        """
+        return sum(line.get("diverged") == "1" for line in self.lines if line["engine"] == ENGINE and _key(line) == key)
+
     def from_reference(self) -> dict[Key, Difference]:
         """The difference of every row from the reference row of its network, which is ``bp`` unless the catalogue names
         another one. Rows without a reference are left out."""
@@ -251,7 +260,7 @@ class Comparison:
         key: network and row in the archive.
         mine: the scores of the other runs.
         archived: those of the archive.
-        difference: mine - archived, Welch's interval.
+        difference: mine - archived, with Welch's interval.
         verdict: the difference in words.
     """
 
@@ -266,13 +275,19 @@ def compare(mine: Mapping[Key, RowScores], table: Table) -> tuple[list[Compariso
     """Compare scores with a table of the archive, row by row.
 
     Args:
-        mine: scores by network and row, in the table's measure (`minifa.experiments.score_files.read_scores`). A row
-            that the table does not have is looked for among its rules.
+        mine: scores by network and row, in the table's measure, as `minifa.experiments.score_files.read_scores` gives
+            them. A row that the table does not have is looked for among its rules.
         table: a table of the archive.
 
     Returns:
         The common rows, the rows of ``mine`` that the table does not have, and those of the table that ``mine`` does
         not have.
+
+    >>> from minifa.experiments import results_archive
+    >>> own = {("", "fa"): results_archive.RowScores.of({0: 0.61, 1: 0.58, 2: 0.65})}
+    >>> common, _, missing = results_archive.compare(own, results_archive.load("digits-cnn"))
+    >>> common[0].verdict, len(missing)
+    ('higher by 0.266 (better)', 4)
     """
     archived = table.scores()
     partner = {key: _partner(key, table, archived) for key in mine}
@@ -286,7 +301,7 @@ def compare(mine: Mapping[Key, RowScores], table: Table) -> tuple[list[Compariso
     return common, [key for key in mine if partner[key] is None], [key for key in archived if key not in found]
 
 
-def _partner(key: Key, table: Table, archived: Iterable[Key]) -> Key | None:
+def _partner(key: Key, table: Table, archived: Collection[Key]) -> Key | None:
     """The row of the table with this name, else the only one with this rule."""
     if key in archived:
         return key
@@ -296,10 +311,12 @@ def _partner(key: Key, table: Table, archived: Iterable[Key]) -> Key | None:
 
 
 def _verdict(mine: RowScores, archived: RowScores, difference: Difference, measure: Measure) -> str:
-    if mine.by_seed.keys() == archived.by_seed.keys() and mine.by_seed:
-        pairs = [(mine.by_seed[seed], archived.by_seed[seed]) for seed in mine.by_seed]
-        if all(math.isclose(*pair, rel_tol=SAME) for pair in pairs):
-            return "the same score under every seed"
+    both = [(mine.mean, archived.mean), *((mine.by_seed[seed], archived.by_seed.get(seed)) for seed in mine.by_seed)]
+    same = [other is not None and math.isclose(one, other, rel_tol=SAME) for one, other in both]
+    if all(same[1:]) and mine.by_seed.keys() == archived.by_seed.keys() and mine.by_seed:
+        return "the same under every seed"
+    if same[0]:
+        return "no difference shown"
     if difference.low is None or difference.high is None:
         return "one run: no interval"
     if difference.low <= 0 <= difference.high:
@@ -307,3 +324,30 @@ def _verdict(mine: RowScores, archived: RowScores, difference: Difference, measu
     way = "higher" if difference.mean > 0 else "lower"
     good = "better" if (difference.mean > 0) == measure.higher_is_better else "worse"
     return f"{way} by {measure.shown(abs(difference.mean))} ({good})"
+
+
+def of_network(mine: Mapping[Key, RowScores], table: Table, network: str | None = None) -> dict[Key, RowScores]:
+    """The scores with networks as in the table: those of one network, or of all.
+
+    Args:
+        mine: scores by network and row; network is "" where a file does not name any.
+        table: a table of the archive.
+        network: the network of the table, or of ``mine``, which is compared; None: all of them.
+
+    Raises:
+        ValueError: no such network, or no way to tell which one is meant.
+    """
+    own = list(dict.fromkeys(key[0] for key in mine))
+    known = [one for one in dict.fromkeys([*table.networks, *own]) if one]
+    if network is not None and network not in known:
+        raise ValueError(unknown(known, network, "network"))
+    if network is None and table.networks != [""] and own == [""]:
+        raise ValueError(f"'{table.name}' has several networks: give --network one of {', '.join(table.networks)}")
+    if network is None and table.networks == [""] and len(own) > 1:
+        raise ValueError(f"'{table.name}' has a single network, the file several: give --network one of {listed(own)}")
+    name = "" if table.networks == [""] else network
+    return {
+        (key[0] if name is None else name, key[1]): scores
+        for key, scores in mine.items()
+        if network is None or key[0] in ("", network)
+    }

@@ -16,13 +16,14 @@ from pathlib import Path
 from ..errors import DataFileError
 from ..registry import unknown
 from ..storage import csv_files
-from ..storage.atomic import expanded
+from ..storage.atomic import expanded, read_bytes
 from ..text import listed
 from .results_archive import ENGINE, Key, Measure, RowScores
 
 LARGEST_FILE = 1 << 25  # bytes
 LONGEST_CELL = 200  # characters of a name
-MOST_RUNS = 100_000  # of a row
+MOST_RUNS = 10_000  # of a row
+LARGEST_SCORE = 1e100  # its square is finite, too
 ROWS = ("row", "case", "rule")  # the first that the file has; likewise below
 SEEDS = ("seed", "training.seed")
 COLUMNS = ("score", "test_accuracy", "accuracy", "test_error", "error")
@@ -51,9 +52,7 @@ class FileScores:
     notes: Sequence[str]
 
 
-def read_scores(
-    path: str | Path, measure: Measure, column: str | None = None, unit: str | None = None, network: str = ""
-) -> FileScores:
+def read_scores(path: str | Path, measure: Measure, column: str | None = None, unit: str | None = None) -> FileScores:
     """Read the scores of a CSV file. In a history, with a column ``epoch``, the last epoch of each run counts.
 
     Args:
@@ -64,7 +63,6 @@ def read_scores(
             losses: score, test_loss and loss) that the file has, else the column mean of a table without single runs.
         unit: "share" for values between 0 and 1, "percent" for values between 0 and 100; None: percent if one is above
             1. Losses have no unit.
-        network: the network of all rows, for files without a column ``network``.
 
     Raises:
         OSError: the file cannot be read.
@@ -75,21 +73,21 @@ def read_scores(
     place = expanded(path)
     columns, lines = _read(place)
     row = _first(ROWS, columns, place)
-    chosen = _score_column(place, columns, measure, column)
     _check_unit(unit, measure)
+    chosen = _score_column(place, columns, measure, column)
     lines, notes = _measured(lines, chosen)
     if not lines:
         raise DataFileError(f"'{place}' has no line with a value in the column {chosen}: there is nothing to compare")
     if chosen == MEAN and not set(SEEDS) & set(columns):
-        lines = list(_by_key(place, lines, row, network).values())  # one line for each row
+        lines = list(_by_key(place, lines, row).values())  # one line for each row
         values, read_unit = _converted(place, lines, chosen, measure, unit)
         factor = measure.full / UNITS[read_unit] if read_unit else 1.0
         scores = {
-            _key(place, line, row, network): _summary(place, line, value, factor)
+            _key(place, line, row): _summary(place, line, value, factor)
             for line, value in zip(lines, values, strict=True)
         }
         return FileScores(scores, chosen, read_unit, _epochs(place, lines, "epochs"), notes)
-    runs = _by_run(place, lines, row, _first(SEEDS, columns, place), network)
+    runs = _by_run(place, lines, row, _first(SEEDS, columns, place))
     values, read_unit = _converted(place, list(runs.values()), chosen, measure, unit)
     by_key: dict[Key, dict[int, float]] = {}
     for (key, seed), value in zip(runs, values, strict=True):
@@ -106,7 +104,7 @@ def _read(place: Path) -> tuple[list[str], list[Line]]:
         raise DataFileError(
             f"'{place}' has {size:,} bytes; expected at most {LARGEST_FILE:,}: keep the last epoch of every run only"
         )
-    numbered = [(number, cells) for number, cells in csv_files.parse(place.read_bytes(), place) if any(cells)]
+    numbered = [(number, cells) for number, cells in csv_files.parse(read_bytes(place.resolve()), place) if any(cells)]
     if len(numbered) < 2:
         raise DataFileError(
             f"'{place}' has {len(numbered)} lines; expected the names of the columns and a line for every run"
@@ -169,33 +167,33 @@ def _measured(lines: Sequence[Line], column: str) -> tuple[list[Line], list[str]
     return [line for line in lines if line[0] not in left_out], notes
 
 
-def _key(place: Path, line: Line, row: str, network: str) -> Key:
+def _key(place: Path, line: Line, row: str) -> Key:
     number, cells = line
-    name = cells[row]
-    if not name or len(name) > LONGEST_CELL:
-        given = "none" if not name else f"one of {len(name)} characters"
+    name, network = cells[row], cells.get("network", "")
+    if not name or max(len(name), len(network)) > LONGEST_CELL:
+        given = "none" if not name else f"one of {max(len(name), len(network))} characters"
         raise DataFileError(
             f"'{place}', line {number}, must have a name of at most {LONGEST_CELL} characters in the column {row}, got "
             f"{given}: correct or remove the line"
         )
-    return cells.get("network", network)[:LONGEST_CELL], name
+    return network, name
 
 
-def _by_key(place: Path, lines: Sequence[Line], row: str, network: str) -> dict[Key, Line]:
+def _by_key(place: Path, lines: Sequence[Line], row: str) -> dict[Key, Line]:
     """The only line of every row."""
     found: dict[Key, Line] = {}
     for line in lines:
-        earlier = found.setdefault(_key(place, line, row, network), line)
+        earlier = found.setdefault(_key(place, line, row), line)
         if earlier is not line:
             raise _twice(place, earlier, line, f"{row} {listed([line[1][row]])}")
     return found
 
 
-def _by_run(place: Path, lines: Sequence[Line], row: str, seed: str, network: str) -> dict[tuple[Key, int], Line]:
+def _by_run(place: Path, lines: Sequence[Line], row: str, seed: str) -> dict[tuple[Key, int], Line]:
     """The line of every run, that of its last epoch in a history."""
     runs: dict[tuple[Key, int], Line] = {}
     for line in lines:
-        run = _key(place, line, row, network), _whole(place, line, seed)
+        run = _key(place, line, row), _whole(place, line, seed)
         earlier = runs.setdefault(run, line)
         if earlier is line:
             continue
@@ -233,7 +231,7 @@ def _number(place: Path, line: Line, column: str) -> float:
         value = float(cells[column])
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= LARGEST_SCORE:
         raise DataFileError(
             f"'{place}', line {number}: {column} must be a finite number, got {listed([cells[column]])!r}: correct or "
             "remove the line, or name another column with --score"
@@ -258,7 +256,7 @@ def _converted(
     kind = next((kind for kind in ("accuracy", "error", "loss") if kind in column), measure.kind)
     if (kind == "loss") != (measure.kind == "loss"):
         raise ValueError(
-            f"the scores of the table are its {measure.name}, those of the column {column} are not: name another "
+            f"the scores of the table are its {measure.name}, those of the column {column!r} are not: name another "
             "column with --score, or another table"
         )
     values = [_number(place, line, column) for line in lines]
@@ -269,7 +267,7 @@ def _converted(
     for (number, _), value in zip(lines, values, strict=True):
         if not 0 <= value <= full:
             raise DataFileError(
-                f"'{place}', line {number}: {column} is a {read_unit} and must lie between 0 and {full:g}, got {value:g}"
+                f"'{place}', line {number}: {column} ({read_unit}) must lie between 0 and {full:g}, got {value:g}"
             )
     shares = [value / full for value in values]
     return [measure.from_accuracy(share if kind == "accuracy" else 1 - share) for share in shares], read_unit

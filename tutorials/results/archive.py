@@ -9,7 +9,7 @@ The forms of a source, its ``file``:
 - a file with a column ``epoch``: the histories of `minifa compare`; the last epoch of every run counts;
 - a folder with table.csv: `minifa reproduce`; scores of the runs from ROW-seedN/result.json, else from the last epoch
   of curves.csv, else only mean and sd. Published numbers become lines of the engine "published";
-- .txt: a table of a peer, with its scores, or its mean ± sd, under the seeds that its heading names;
+- .txt: a table of a peer, with its mean ± sd over the seeds that its heading names;
 - any other CSV file: a line per run. Where a cell has the numbers of all epochs, the last one counts.
 """
 
@@ -116,11 +116,15 @@ def of_compare(table: Sequence[Mapping[str, str]], measure: Measure) -> Iterator
     for (rule, seed), epochs in by_run(table, "rule").items():
         last = epochs[-1]
         facts = {"row": rule, "rule": rule, "lr": float(last["rate"]), "engine": ENGINE, "seed": seed}
-        yield {**facts, "score": score_of(last, measure), **numbers_of(epochs), "diverged": int(last["diverged"])}
+        more = {
+            "diverged": int(last["diverged"]),
+            "seconds": sum(float(one["seconds"]) for one in epochs if one["seconds"]),
+        }
+        yield {**facts, "score": score_of(last, measure), **numbers_of(epochs), **more}
 
 
 def numbers_of(epochs: Sequence[Mapping[str, str]]) -> Line:
-    """Epochs, the first with an accuracy of 0.9, angles at the end, and seconds of training."""
+    """Epochs, the first with an accuracy of 0.9, and angles at the end."""
     last = epochs[-1]
     weight_angles = [float(cell) for key, cell in last.items() if key.endswith(".weight_angle") and cell]
     reached = [int(one["epoch"]) for one in epochs if float(one.get("test_accuracy") or 0) >= 0.9]
@@ -129,7 +133,6 @@ def numbers_of(epochs: Sequence[Mapping[str, str]]) -> Line:
         "epochs_to_90": reached[0] if reached else None,
         "true_angle": angle_at_the_lowest_layer(last),
         "weight_angle": statistics.fmean(weight_angles) if weight_angles else None,
-        "seconds": sum(float(one["seconds"]) for one in epochs if one["seconds"]),
     }
 
 
@@ -156,7 +159,7 @@ def of_row(
     folder: Path, row: Mapping[str, str], runs: Mapping[tuple[str, int], Sequence[Mapping[str, str]]], measure: Measure
 ) -> Iterator[Line]:
     """The runs of a row of `minifa reproduce`; a single line if only their mean and sd are known."""
-    mine = {seed: epochs for (name, seed), epochs in runs.items() if name == row["row"]}
+    mine, seconds = {seed: epochs for (name, seed), epochs in runs.items() if name == row["row"]}, float(row["seconds"])
     scores: dict[int, float] = {}
     for seed, epochs in mine.items():
         result = folder / f"{row['row']}-seed{seed}" / "result.json"
@@ -168,16 +171,13 @@ def of_row(
             scores[seed] = float(row["mean"])
     if scores.keys() != mine.keys() or not scores:
         n = int(row["seeds"])
-        seconds = n * float(row["seconds"])
-        yield {
-            **{"engine": ENGINE, "score": float(row["mean"]), "sd": float(row["sd"]) if n > 1 else None, "n": n},
-            **{"epochs": int(row["epochs"]), "seconds": seconds},
-        }
+        numbers = {"sd": float(row["sd"]) if n > 1 else None, "n": n, "epochs": int(row["epochs"])}
+        yield {"engine": ENGINE, "score": float(row["mean"]), **numbers, "seconds": n * seconds}
         return
     if not math.isclose(statistics.fmean(scores.values()), float(row["mean"]), rel_tol=1e-9):
         raise ValueError(f"{folder}, row {row['row']}: the scores of the runs do not have the mean of table.csv")
     for seed, score in scores.items():
-        yield {"engine": ENGINE, "seed": seed, "score": score, **numbers_of(mine[seed])}
+        yield {"engine": ENGINE, "seed": seed, "score": score, **numbers_of(mine[seed]), "seconds": seconds}
 
 
 # Lines of single runs, and tables of peers
@@ -217,14 +217,9 @@ def of_peer(text: str, source: Mapping[str, Any], measure: Measure) -> Iterator[
             continue
         facts: Line = {"row": cells[0], "rule": cells[0], "engine": engine}
         facts |= {"lr": float(cells[1])} if len(cells) > 2 else {}
-        scores = cells[3].split() if len(cells) > 3 else cells[1:2]
-        if len(scores) == len(seeds):
-            for seed, cell in zip(seeds, scores, strict=True):
-                yield {**facts, "seed": seed, "score": converted(float(cell), factor, measure)}
-        else:
-            mean, sd = map(float, cells[2].split(" ± "))
-            score = converted(mean, factor, measure)
-            yield {**facts, "score": score, "sd": sd * (factor or measure.full), "n": len(seeds)}
+        mean, _, sd = cells[2 if len(cells) > 2 else 1].partition(" ± ")
+        score, n = converted(float(mean), factor, measure), len(seeds)
+        yield {**facts, "score": score, "sd": float(sd) * (factor or measure.full) if n > 1 else None, "n": n}
 
 
 def converted(value: float, factor: float, measure: Measure) -> float:
