@@ -151,7 +151,7 @@ def _score_column(place: Path, columns: Sequence[str], measure: Measure, column:
 
 def _measured(lines: Sequence[Line], column: str) -> tuple[list[Line], list[str]]:
     """The lines with a score, and a note on the others."""
-    reasons = {"error", "refused"} - {column}
+    reasons = {"error", "not_run"} - {column}  # of a sweep and of a survey
     failed = [line for line in lines if any(line[1].get(reason) for reason in reasons) and not line[1][column]]
     numbers = {number for number, _ in failed}
     empty = [line for line in lines if not line[1][column] and line[0] not in numbers]

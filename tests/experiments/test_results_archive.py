@@ -182,6 +182,41 @@ def test_seeds_of_a_folder_with_results(script, tmp_path):
         list(script.of_reproduce(tmp_path, PERCENT))
 
 
+def test_lines_of_a_survey(script):
+    survey = [
+        {
+            "network": "cnn",
+            "rule": "bp",
+            "lr": "0.1",
+            "seed": "3",
+            "test_accuracy": "0.9",
+            "seconds": "2",
+            "not_run": "",
+        },
+        {"network": "cnn", "rule": "gevb", "lr": "", "seed": "", "test_accuracy": "", "seconds": "", "not_run": "no"},
+    ]
+    (line,) = script.of_runs(survey, {"network": "{network}"}, PERCENT)
+    assert (line["network"], line["row"], line["seed"], line["score"], line["seconds"]) == ("cnn", "bp", 3, 90, 2)
+
+
+def test_a_peers_table(script):
+    text = (
+        "PyTorch 2.13.0: digits, depth 2, seeds 0 to 2\n\nrule    lr          score      scores  epochs to 0.9\n"
+        "----  ----  -------------  ----------  ---------\nbp    0.03  0.983 ± 0.003  0.98 0.9 1      1 - 1\n"
+        "PyTorch 2.13.0+cpu: test error in %, seed 4\nfa       7.5\n"
+    )
+    (one,) = script.of_peer(text, {"block": "depth 2"}, ERROR)
+    assert (one["row"], one["engine"], one["score"], one["sd"]) == (
+        "bp",
+        "PyTorch",
+        pytest.approx(1.7),
+        pytest.approx(0.3),
+    )
+    assert (one["n"], one["lr"]) == (3, 0.03)
+    (other,) = script.of_peer(text, {"block": "seed 4"}, ERROR)
+    assert (other["row"], other["score"], other["sd"], other["n"]) == ("fa", 7.5, None, 1)
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 

@@ -184,18 +184,21 @@ def of_row(
 
 
 def of_runs(table: Sequence[Mapping[str, str]], source: Mapping[str, Any], measure: Measure) -> Iterator[Line]:
-    """A line per run. ``row`` and ``network`` of the source are built from its columns, ``score`` names one."""
+    """A line per run with a score. ``row`` and ``network`` of the source are built from its columns, ``score`` names
+    one with accuracies."""
     for cells in table:
         last = {key: cell.split()[-1] if " " in cell else cell for key, cell in cells.items()}
-        score = measure.from_accuracy(float(last[source.get("score", "test_accuracy")]))
+        accuracy = last[source.get("score", "test_accuracy")]
+        if not accuracy:  # of a run that failed, or of a rule that refused the network
+            continue
         line: Line = {
             "network": source.get("network", "").format(**cells),
             "row": source.get("row", "{rule}").format(**cells),
             "rule": cells["rule"],
-            "lr": float(cells["lr"]),
+            "lr": float(cells["lr"]) if cells.get("lr") else None,
             "engine": cells.get("engine", ENGINE),
-            "seed": int(cells["seed"]),
-            "score": score,
+            "seed": int(cells.get("seed", 0)),
+            "score": measure.from_accuracy(float(accuracy)),
         }
         numbers = {key: float(last[key]) for key in ("true_angle", "weight_angle", "seconds") if last.get(key)}
         whole = {key: int(float(last[key])) for key in ("epochs", "epochs_to_90", "diverged") if last.get(key)}
