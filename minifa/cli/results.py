@@ -67,19 +67,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _list() -> str:
-    rows = [("name", "title", "measure", "rows", "seeds")]
+    lines = {}
     for name in results_archive.names():
         one = results_archive.load(name)
-        scores = one.scores()
-        rows.append((name, one.facts["title"], one.measure.name, str(len(scores)), _runs(scores.values())))
+        counts = sorted({scores.n for scores in one.scores().values()})
+        seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] > 1)}"
+        lines[name] = f"{one.facts['title']}: {one.measure.name}, {len(one.scores())} rows, {seeds}"
     hint = "minifa results show NAME shows a table, minifa results compare MY.csv NAME compares your runs with it"
-    return f"{table(rows, right_from=3, width=terminal_width())}\n\n{wrap(hint)}"
-
-
-def _runs(scores: Iterable[results_archive.RowScores]) -> str:
-    """The numbers of runs of the rows: "3", or "1 to 3"."""
-    counts = sorted({one.n for one in scores})
-    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{entries(lines)}\n\n{wrap(hint)}"
 
 
 # A table

@@ -443,9 +443,10 @@ def test_the_list(capsys, monkeypatch):
     assert run() == 0 and run("list") == 0
     printed = capsys.readouterr().out
     assert printed[: len(printed) // 2] == printed[len(printed) // 2 :]
-    lines = {line.split()[0]: line.split() for line in printed.splitlines() if line}
+    lines = dict(line.split(maxsplit=1) for line in printed.splitlines() if line)
     assert results_archive.names() == [name for name in lines if name in results_archive.names()]
-    assert lines["digits-cnn"][-3:] == ["accuracy", "5", "5"] and lines["mnist-lenet"][-3:] == ["1", "to", "3"]
+    assert lines["digits-cnn"] == "Five rules on six convolutions: accuracy, 5 rows, 5 seeds"
+    assert lines["mnist-lenet"].endswith(": error in %, 6 rows, 1 to 3 seeds")
 
 
 @pytest.mark.parametrize("name", results_archive.names())
