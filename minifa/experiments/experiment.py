@@ -638,8 +638,8 @@ def describe_options(options: Mapping[str, Any]) -> str:
 
 @functools.cache
 def shipped_rates() -> list[Row]:
-    """The grids that ship with the package, one row per learning rate tried (see
-    `minifa.experiments.tuning.rate_table`)."""
+    """The grids that ship with the package, one row per learning rate (see `minifa.experiments.tuning.rate_table`): in
+    the source folder all that were tried, in an installed wheel the chosen ones."""
     columns, *lines = csv_files.read(Path(__file__).with_name("recipes") / "rates.csv")
     return [dict(zip(columns, line, strict=True)) for line in lines]
 
