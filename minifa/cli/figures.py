@@ -13,7 +13,7 @@ from .exit_codes import OK
 
 
 def describe(command: argparse.ArgumentParser) -> None:
-    command.add_argument("run_folder", metavar="RUN", help="folder of a finished `minifa train` or `minifa compare`")
+    command.add_argument("run_folder", metavar="RUN", help="folder of a finished `minifa train`, `compare` or `survey`")
     command.add_argument("--dark", action="store_true", help="for dark pages; the files' names end in -dark")
     command.add_argument("--format", choices=("png", "svg", "pdf"), default="png", help="of the files")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import imports
 from ..console import print_stderr
-from ..experiments import run_page
+from ..experiments import run_page, survey_page, surveys
 from ..storage.atomic import save_picture, with_advice
 from ..text import one_line
 
@@ -50,8 +50,9 @@ def show(path: Path) -> None:
 
 def write_page(folder: Path) -> None:
     """Write the folder's ``index.html``; if it cannot be written, a message is printed and no result is lost."""
+    of_survey = (folder / surveys.TABLE).is_file()
     try:
-        run_page.write(folder)
+        (survey_page if of_survey else run_page).write(folder)
     except OSError as error:
         print_stderr(f"the page could not be written: {with_advice(error)}")
 

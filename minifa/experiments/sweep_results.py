@@ -102,7 +102,7 @@ def _in_memory(experiment: Experiment, dataset: Dataset) -> Row:
     seconds = sum(row.get("seconds", 0.0) for row in trainer.history)
     facts = {"epochs": epochs, "best_epoch": best_epoch, "seconds": seconds, "diverged": trainer.diverged}
     lowest = trainer.net.weighted[0].name
-    return {**measured, **facts, **_held_out(trainer.history, best_epoch), **_angles(at_end, lowest)}
+    return {**measured, **facts, **_held_out(trainer.history, best_epoch), **angles_of(at_end, lowest)}
 
 
 def _in_folder(folder: Path, experiment: Experiment, dataset: Dataset) -> Row:
@@ -117,7 +117,11 @@ def _in_folder(folder: Path, experiment: Experiment, dataset: Dataset) -> Row:
             time.sleep(SECONDS_TO_LOOK)
     history = History.read_csv(folder / "history.csv")
     lowest = build(experiment, dataset)[0].weighted[0].name
-    measured = {**result, **_held_out(history, result["best_epoch"]), **_angles(final_row(experiment, history), lowest)}
+    measured = {
+        **result,
+        **_held_out(history, result["best_epoch"]),
+        **angles_of(final_row(experiment, history), lowest),
+    }
     return {key: value for key, value in measured.items() if key in MEASURED}
 
 
@@ -126,9 +130,9 @@ def _held_out(history: Sequence[Row], epoch: int) -> Row:
     return {key: row[key] for key in ("validation_loss", "validation_accuracy") if key in row}
 
 
-def _angles(row: Row, lowest: str) -> Row:
-    """Weight angle between W and B, mean over layers; true angle between the rule's error and backpropagation's, at the
-    lowest layer."""
+def angles_of(row: Row, lowest: str) -> Row:
+    """The angles in a row of the history: the weight angle between W and B, mean over layers, and the true angle
+    between the rule's error and backpropagation's, at the lowest layer."""
     weight_angles = [value for key, value in row.items() if key.endswith(".weight_angle")]
     angles = {"true_angle": row[f"{lowest}.true_angle"]} if f"{lowest}.true_angle" in row else {}
     return {**angles, "weight_angle": statistics.fmean(weight_angles)} if weight_angles else angles
@@ -169,7 +173,7 @@ class Results:
         run = self.runs[outcome.task.name]
         result = {"error": outcome.error} if outcome.error is not None else outcome.result
         varied = {name: write_value(value) for name, value in run.settings.items()}
-        measured = {key: _cell(result.get(key)) for key in RESULTS}
+        measured = {key: cell_of(result.get(key)) for key in RESULTS}
         line = {"run": str(run.number), "id": run.id, **varied, **measured}
         csv_files.append(self.path, [line[key] for key in columns(self.sweep)])
         self.lines[run.id] = line
@@ -187,7 +191,8 @@ class Results:
         return [self.lines[run.id] for run in self.sweep.runs if run.id in self.lines]
 
 
-def _cell(value: Any) -> str:
+def cell_of(value: Any) -> str:
+    """The cell of a table for a result; "" for None."""
     if isinstance(value, str):  # an error message may have line breaks
         return one_line(value)
     return "" if value is None else str(int(value) if isinstance(value, bool) else value)
@@ -240,20 +245,13 @@ def lines_in(sweep: Sweep, folder: str | Path, contents: Mapping[str, str] | Non
 def _check_numbers(lines: Sequence[Line], path: Path) -> None:
     """Raise DataFileError unless all measured cells are numbers or empty, and each line has a test loss or an error."""
     for number, line in enumerate(lines, start=2):
-        wrong = [f"{key} is {line[key][:100]!r}, and no number" for key in MEASURED if not _is_number(line[key])]
+        wrong = [
+            f"{key} is {line[key][:100]!r}, and no number" for key in MEASURED if not csv_files.is_number(line[key])
+        ]
         if not line["test_loss"] and not line["error"]:
             wrong.append("it has no test_loss and no error")
         if wrong:
             raise DataFileError(f"'{path}', line {number}: {wrong[0]}. Mend the line, or take it out")
-
-
-def _is_number(cell: str) -> bool:
-    """Whether a cell holds a number or is empty."""
-    try:
-        float(cell or 0)
-    except ValueError:
-        return False
-    return True
 
 
 def _shared(sweep: Sweep) -> dict[str, Any]:

@@ -53,6 +53,7 @@ from .matrices import kernels, matrices, signs
 from .memory import activation_memory
 from .representations import information_plane, similarities
 from .style import COLOURS, DARK, MARKERS, STYLE, diverging, look
+from .surveys import survey_of_networks
 from .teaching import products, snapshots
 
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "snapshots",
     "split_accuracies",
     "survey",
+    "survey_of_networks",
     "target_curves",
     "training_curves",
     "unit_weights",

@@ -14,7 +14,7 @@ from .. import backend, experiments
 from ..backend import Array
 from ..chance import bands_in_time
 from ..data.augment import for_evaluation
-from ..experiments import Experiment, Result, run_folder
+from ..experiments import Experiment, Result, run_folder, survey_results, surveys
 from ..experiments.experiment import MEASURED_ON, augmentation_of, describe_options
 from ..layers.windowed import Windowed
 from ..network import Network
@@ -40,6 +40,7 @@ from .diagrams import broadcast
 from .errors import angle_histogram, deltas
 from .matrices import kernels, matrices, signs
 from .representations import information_plane, similarities
+from .surveys import survey_of_networks
 
 MAX_RULES = 8  # maximum number of rules that can be distinguished in one panel
 SAME = 0.1  # degrees: angles below are 0 but for rounding
@@ -53,10 +54,10 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
     measure its alignment; with the inputs as targets also reconstructions of test images, and the weights of the first
     units as images. Comparisons of B with W, and of errors with backpropagation's, are left out where they are
     equal. If the network's parameters are not finite, only the curves are drawn. For `minifa compare`:
-    learning curves, alignment, and the comparison of the rules.
+    learning curves, alignment, and the comparison of the rules. For `minifa survey`: accuracies on every network.
 
     Args:
-        folder: a folder of `minifa train` or `minifa compare`.
+        folder: a folder of `minifa train`, `minifa compare` or `minifa survey`.
         dark: whether to draw for dark backgrounds.
 
     Returns:
@@ -65,11 +66,14 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
         were, "dependence", "information" and, of one run, "similarities".
 
     Raises:
-        FileNotFoundError: the folder is neither, or the data of the run are not available.
+        FileNotFoundError: the folder is none of these, or the data of the run are not available.
         DataFileError: a file in it is damaged or of another format.
         ValueError: no run of a comparison has finished.
     """
     path, dark = expanded(folder), check_bool(dark, "dark")
+    if (path / surveys.TABLE).is_file():
+        found = survey_results.read(path)
+        return {"survey": survey_of_networks(found, f"Every rule on {', '.join(found.networks)}", dark=dark)}
     results = run_folder.read_results(path)
     if not (path / "network.npz").is_file():
         return _of_comparison(results, dark)

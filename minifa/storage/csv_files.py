@@ -139,6 +139,15 @@ def append(path: str | Path, cells: Sequence[str]) -> None:
         os.fsync(file.fileno())
 
 
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number or empty."""
+    try:
+        float(cell or 0)
+    except ValueError:
+        return False
+    return True
+
+
 def _remove_incomplete_line(place: Path) -> None:
     with open(place, "r+b", opener=plain) as file:
         content = file.read()
