@@ -84,7 +84,7 @@ def _show(one: Table) -> str:
     scores, differences = one.scores(), one.from_reference()
     peers = {engine: one.scores(engine) for engine in one.engines if engine != ENGINE}
     reference = one.facts.get("reference", "bp")
-    columns = ("row", "lr", "runs", "score", f"- {reference}", "s.e.", "95 % interval", "df", *peers)
+    columns = ("row", "lr", "runs", "score", f"vs {reference}", "s.e.", "95 % interval", "df", *peers)
     first = 0 if len(one.networks) > 1 else 1  # without the network
     rows = [("network", *columns)[first:]]
     for key, mine in scores.items():
@@ -120,8 +120,10 @@ def _legend(one: Table) -> str:
     text = f"score: {measure.name} ({when}), mean ± sd over runs; {better} is better."
     if differences:
         reference = one.facts.get("reference", "bp")
-        text += f" - {reference}: the mean difference from {reference}, paired by seed, with its standard error and t "
-        text += "interval over seeds: other seeds, not other test examples."
+        text += (
+            f" vs {reference}: the mean difference from {reference} over the common seeds, with standard error and t "
+        )
+        text += "interval of paired seeds: other seeds, not other test examples."
     if not all(difference.paired for difference in differences):
         text += " *: not paired (Welch), because the scores of single seeds were not recorded."
     return text
@@ -131,8 +133,8 @@ def _facts(one: Table) -> str:
     seeds = sorted({seed for scores in one.scores().values() for seed in scores.by_seed})
     by_default = ", ".join(map(str, seeds)) or UNKNOWN
     known = {SHOWN_AS.get(key, key): str(one.facts.get(key, UNKNOWN)) for key in FACTS}
-    files = ", ".join(f"tutorials/results/{source['file']}" for source in one.facts["source"])
-    return entries({**known, "seeds": one.facts.get("seeds", by_default), "files": files})
+    files = ", ".join(source["file"] for source in one.facts["source"])
+    return entries({**known, "seeds": one.facts.get("seeds", by_default), "in tutorials/results": files})
 
 
 # Comparison
@@ -154,10 +156,11 @@ def _compare(options: argparse.Namespace, one: Table) -> str:
     for row in common:
         both = [f"{some.shown(one.measure)} ({some.n})" for some in (row.mine, row.archived)]
         mean, *others = _difference(row.difference, one)
-        rows.append((*row.key[first:], *both, row.verdict, mean.rstrip("*"), *others))
+        words = (cell.replace(" ", "\u00a0") for cell in (*both, row.verdict))  # a line break inside is hard to read
+        rows.append((*row.key[first:], *words, mean.rstrip("*"), *others))
     networks = {key[0] for key in scores}
     notes = _notes(one, mine, only_mine, [key for key in only_archived if key[0] in networks])
-    shown = table(rows, right_from=len(rows[0]), width=terminal_width())
+    shown = table(rows, right_from=5 - first, width=terminal_width())
     return "\n".join([wrap(f"{path} beside {one.name}: {one.facts['title']}"), "", shown, "", *map(wrap, notes)])
 
 
