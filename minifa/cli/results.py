@@ -121,9 +121,9 @@ def _legend(one: Table) -> str:
     if differences:
         reference = one.facts.get("reference", "bp")
         text += (
-            f" vs {reference}: the mean difference from {reference} over the common seeds, with standard error and t "
+            f" vs {reference}: the mean difference over the common seeds, with the standard error and t interval of "
+            "paired seeds: other seeds, not other test examples."
         )
-        text += "interval of paired seeds: other seeds, not other test examples."
     if not all(difference.paired for difference in differences):
         text += " *: not paired (Welch), because the scores of single seeds were not recorded."
     return text
