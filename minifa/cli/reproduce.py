@@ -11,7 +11,7 @@ from pathlib import Path
 from ..console import print_stderr
 from ..experiments import reading, recipes, reproduce, row_differences, study
 from ..experiments.study import Outcome, folder_of
-from ..experiments.tables import layers_with
+from ..experiments.tables import is_aligned, layers_with
 from ..signals import exit_code
 from ..storage.atomic import expanded
 from ..text import lines_of, terminal_width, wrap
@@ -21,6 +21,7 @@ from .options import add_changes, at_least_one, seeds
 from .progress import follow
 
 CURVES, TARGETS, INDENT = "curves.png", "targets.png", "    "
+ALIGNMENT = "alignment.png"
 DEPENDENCE, INFORMATION = "dependence.png", "information.png"
 
 
@@ -106,13 +107,15 @@ def _list() -> int:
 
 
 def _draw(folder: Path, outcomes: Sequence[Outcome], recipe: recipes.Recipe) -> bool:
-    """Draw the learning curves and, if they were measured, targets and kernels. Returns whether the former were
-    drawn."""
+    """Draw the learning curves and, if they were measured, alignment, targets and kernels. Returns whether the former
+    were drawn."""
     if all(one.result is None for one in outcomes):
         return False
     results = reproduce.results_of(outcomes)
     again = f"the numbers are in {folder / 'curves.csv'}, and the same command draws it again"
     drawn = pictures.draw(folder / CURVES, lambda figures: figures.learning_curves(results, recipe.title), again)
+    if any(layers_with(one.final, "true_angle") and not is_aligned(one) for one in results):
+        pictures.draw(folder / ALIGNMENT, lambda figures: figures.alignment_curves(results, recipe.title), again)
     if any(layers_with(row, "target_size") for one in results for row in one.history):
         pictures.draw(folder / TARGETS, lambda figures: figures.target_curves(results, recipe.title), again)
     if any(layers_with(row, "nhsic_label") for one in results for row in one.history):

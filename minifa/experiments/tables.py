@@ -29,6 +29,7 @@ from .experiment import Experiment, Result, describe_options
 
 RESULTS = "results must be a list of minifa.experiments.Result, as run_many gives them"
 RATES = {"rule", "lr", "mean", "chosen"}  # required keys of a row of the grid
+SAME = 0.1  # degrees: angles below are 0 but for rounding
 WHY = 30  # characters of an error in a table; the full message was a warning
 SUMMARY_COLUMNS = ("rule", "lr", "score", "weight angle", "true angle", "ms/step")
 
@@ -186,6 +187,13 @@ def ms_per_step(result: Result) -> float:
 def layers_with(row: Row, quantity: str) -> list[str]:
     """Names of the layers for which a row has this quantity, in forward order."""
     return [key.removesuffix(f".{quantity}") for key in row if key.endswith(f".{quantity}")]
+
+
+def is_aligned(result: Result) -> bool:
+    """Whether all measured angles are 0 throughout: B is W, and the errors are backpropagation's; False if none was
+    measured."""
+    angles = [row[key] for row in result.history for key in row if key.endswith(("weight_angle", "true_angle"))]
+    return bool(angles) and max(angles) < SAME
 
 
 def _angle(results: Sequence[Result], quantity: str, first_only: bool = False) -> str:

@@ -16,6 +16,7 @@ from ..chance import bands_in_time
 from ..data.augment import for_evaluation
 from ..experiments import Experiment, Result, run_folder, survey_results, surveys
 from ..experiments.experiment import MEASURED_ON, augmentation_of, describe_options
+from ..experiments.tables import is_aligned
 from ..layers.windowed import Windowed
 from ..network import Network
 from ..rules.base import Rule
@@ -43,7 +44,6 @@ from .representations import information_plane, similarities
 from .surveys import survey_of_networks
 
 MAX_RULES = 8  # maximum number of rules that can be distinguished in one panel
-SAME = 0.1  # degrees: angles below are 0 but for rounding
 
 
 def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
@@ -113,7 +113,7 @@ def _of_history(results: Sequence[Result], dark: bool) -> dict[str, Figure]:
     (result,) = results
     title = f"{result.experiment.label} on {_setting(result.experiment)}"
     figures = {"training": training_curves(result, title, dark=dark)}
-    if has_alignment(results) and not _is_aligned(result):
+    if has_alignment(results) and not is_aligned(result):
         figures["alignment"] = alignment_curves(results, title, dark=dark)
     return figures | _of_measurements(results, title, dark)
 
@@ -165,12 +165,6 @@ def _of_autoencoder(net: Network, rule: Rule, x: Array, title: str, dark: bool) 
         mirrored = V if V.shape == W.shape[::-1] else None
         drawn["unit-weights"] = unit_weights(W, shape, mirrored, f"Weights {title}", dark=dark)
     return drawn
-
-
-def _is_aligned(result: Result) -> bool:
-    """Whether all its angles are 0 throughout: B is W, and the errors are backpropagation's."""
-    angles = [row[key] for row in result.history for key in row if key.endswith(("weight_angle", "true_angle"))]
-    return bool(angles) and max(angles) < SAME
 
 
 def _equals(B: Array, W: Array) -> bool:

@@ -346,6 +346,12 @@ def test_the_command_writes_the_table_and_prints_all_notes(table, capsys):
     with open("out/table.txt", encoding="utf-8") as file:
         assert file.read().strip() in text
     assert os.path.getsize("out/curves.png") > 0
+    assert os.path.getsize("out/alignment.png") > 0
+
+
+def test_a_table_whose_errors_are_those_of_backpropagation_has_no_picture_of_angles(table):
+    assert cli.main(["reproduce", "table.toml", "--out", "out", "--rows", "bp", "--seeds", "1", "--jobs", "1"]) == 0
+    assert os.path.getsize("out/curves.png") > 0 and not Path("out/alignment.png").exists()
 
 
 def test_folders_without_a_run_of_the_table_are_ignored(table, capsys):
