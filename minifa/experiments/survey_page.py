@@ -60,6 +60,7 @@ def write(folder: str | Path) -> Path:
 
     Raises:
         FileNotFoundError, DataFileError: as in `minifa.experiments.survey_results.read`.
+        ValueError: the table has no lines.
         OSError: the page cannot be written.
     """
     place = expanded(folder)
@@ -74,6 +75,8 @@ def page(survey: Survey, beside: list[str]) -> str:
         survey: the survey.
         beside: names of files in its folder, which the page links to.
     """
+    if not survey.rules:
+        raise ValueError("the survey has no lines to show")
     script, style = (PAGES.joinpath(f"survey.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
