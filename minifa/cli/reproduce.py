@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..console import print_stderr
-from ..experiments import reading, recipes, reproduce, study
+from ..experiments import reading, recipes, reproduce, row_differences, study
 from ..experiments.study import Outcome, folder_of
 from ..experiments.tables import layers_with
 from ..signals import exit_code
@@ -72,6 +72,11 @@ def run(options: argparse.Namespace) -> int:
     names = [row.name for row in recipe.rows]
     outcomes = sorted(finished + new, key=lambda one: (one.task.experiment.seed, names.index(one.task.name)))
     if outcomes:
+        if count := row_differences.to_classify(recipe, outcomes):
+            runs = "run" if count == 1 else "runs"
+            print_stderr(
+                f"note: the test examples of {count} finished {runs} are classified again, once, to compare rows"
+            )
         text = reproduce.write(recipe, folder, outcomes)
         reading_of_table = reading.read_table(reproduce.rows_of(recipe, outcomes), recipe.measure)
         print(wrap(f"{text}\n\n{reading_of_table}\n"))

@@ -34,10 +34,17 @@ buffers), and arrays of the rule that both rules have (see `minifa.rules.Rule.ca
 run on. Early stopping (``patience``) ends its phase only, and the next one begins with the best network. A setting of a
 phase is named after it: ``--set phase.read-out.optimizer.lr=0.01``, and likewise in the rows of a table and in [over].
 
-A table (see `minifa.experiments.reproduce`) has a section [table] and one [[row]] per row; a sweep (see
-`minifa.experiments.sweeps`) has sections [sweep], [over] and [[case]]. Paths are relative to the working directory. A
-setting has the same name, such as ``"optimizer.lr"``, in files, in ``--set optimizer.lr=0.01`` and in the rows of a
-table.
+A table (see `minifa.experiments.reproduce`) has a section [table] and one [[row]] per row:
+
+    [table]      measure, seeds, reach, published_by
+                 reference = "bp"     the row with which the others are compared; default: the first one with rule bp
+                 claims = [{rows = ["usf", "frsf"], within = 2.0}, {rows = ["fa"], behind = 15.0}]
+    [[row]]      name, published, seeds, set
+
+A claim is judged by the differences from the reference: at most 2 up or down, worse by at least 15, in the measure. A
+sweep (see `minifa.experiments.sweeps`) has sections [sweep], [over] and [[case]]. Paths are relative to the working
+directory. A setting has the same name, such as ``"optimizer.lr"``, in files, in ``--set optimizer.lr=0.01`` and in the
+rows of a table.
 
 >>> from minifa.experiments import recipes
 >>> recipe = recipes.parse('rule = "fa"\\n[data]\\nname = "xor"\\n[model]\\nname = "tiny"')
@@ -52,7 +59,7 @@ minifa.experiments.recipes.RecipeError: the recipe has 2 problems:
 
 from __future__ import annotations
 
-__all__ = ["Recipe", "RecipeError", "TableRow", "parse", "read", "shipped"]
+__all__ = ["Claim", "Recipe", "RecipeError", "TableRow", "parse", "read", "shipped"]
 
 import json
 import math
@@ -96,6 +103,7 @@ Settings = dict[str, Any]  # name of a setting, such as "optimizer.lr", to its v
 RATES = ("lr", "weight_decay")  # of an optimizer: fields of an experiment
 NO_PHASES = "the recipe has no phases: each is a section [[phase]] with a name"
 MEASURES = ("accuracy", "error", "loss")
+BOUNDS = {"within", "behind"}  # of a claim
 LARGEST_FILE = 1 << 16  # bytes; recipes are written by hand
 DEEPEST = 8  # maximum nesting of sections and lists
 
@@ -135,6 +143,22 @@ class TableRow:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A published claim on the difference between some rows and the table's reference.
+
+    Attributes:
+        rows: names of the rows.
+        bound: "within": the difference is at most this large, up or down; "behind": the rows are worse by at least
+            this.
+        size: the bound, in the unit of the table's measure.
+    """
+
+    rows: tuple[str, ...]
+    bound: str
+    size: float
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A validated recipe; `check` also validates that data and network fit together.
 
@@ -146,6 +170,8 @@ class Recipe:
         reach: an accuracy; the table gives the epoch at which each run first reaches it. None: no such column.
         published_by: source of the published values.
         rows: rows of the table; empty: the recipe has no table.
+        reference: name of the row that the others are compared with, seed by seed; "": they are not compared.
+        claims: published claims on these differences.
         changes: settings that override those of the file, such as ``"training.epochs=20"``.
     """
 
@@ -158,6 +184,8 @@ class Recipe:
     reach: float | None = None
     published_by: str = ""
     rows: tuple[TableRow, ...] = ()
+    reference: str = ""
+    claims: tuple[Claim, ...] = ()
     changes: tuple[str, ...] = ()
 
 
@@ -534,6 +562,8 @@ def _table(
         "reach": schema.number(0, 1),
         "published_by": schema.string,
         "seeds": schema.integer(1, MOST_SEEDS),
+        "reference": schema.string,
+        "claims": _claims,
     }
     entries = problems.entries("table", about, checks)
     seeds = entries.pop("seeds", 1)
@@ -543,7 +573,41 @@ def _table(
     names = [row.name for row in table_rows]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.add("row", f"{names.count(name)} rows are called {name!r}")
+    if "reference" not in entries:
+        entries["reference"] = next((row.name for row in table_rows if row.experiment.label == "bp"), "")
+    _check_names(entries, names, problems)
     return entries, table_rows
+
+
+def _check_names(about: Mapping[str, Any], names: Sequence[str], problems: Problems) -> None:
+    """Add a problem for every name in the reference and the claims of a table that is not a row to compare."""
+    reference, claims = about["reference"], about.get("claims") or ()
+    if reference and reference not in names:
+        problems.add("table.reference", unknown(names, reference, "row"))
+    if claims and not reference:
+        problems.add("table.claims", "a claim is on differences from a reference, and no row has the rule bp")
+    for name in dict.fromkeys(name for claim in claims for name in claim.rows):
+        if name not in names:
+            problems.add("table.claims", unknown(names, name, "row"))
+        elif name == reference:
+            problems.add("table.claims", f"{name!r} is the reference, which has no difference from itself")
+
+
+def _claims(value: Any) -> tuple[Claim, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"a list of claims is expected, got {value!r}")
+    return tuple(map(_claim, value))
+
+
+def _claim(value: Any) -> Claim:
+    match value:
+        case {"rows": [_, *_] as rows, **bounds} if len(bounds) == 1 and bounds.keys() <= BOUNDS:
+            ((bound, size),) = bounds.items()
+            return Claim(tuple(map(schema.string, rows)), str(bound), schema.number(0)(size))
+    raise ValueError(
+        'a claim has rows and one bound, {rows = ["fa"], within = 2.0} or {rows = ["fa"], behind = 15.0}, '
+        f"got {value!r}"
+    )
 
 
 def _row(

@@ -26,7 +26,7 @@ from ..storage.atomic import expanded, plain, refuse_link, write_atomic
 from ..text import lines_of, printable, table
 from ..training import History
 from ..training.history import Row
-from . import resume, run_folder, target_tables
+from . import class_tables, resume, row_differences, run_folder, target_tables
 from .experiment import Experiment, Result, content_name, data_key, describe_options, load_data
 from .recipes import Recipe, TableRow
 from .study import Outcome, Task, attempt, folder_of, in_folder
@@ -189,7 +189,9 @@ def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
             summary["published"] = row.published
         if fine:
             summary.update(
-                _compare([_score(one, recipe.measure) for one in fine], fine[0], recipe.measure, row.published)
+                _compare(
+                    [row_differences.score(one, recipe.measure) for one in fine], fine[0], recipe.measure, row.published
+                )
             )
             if recipe.reach is not None:
                 summary["reached"] = " ".join(
@@ -211,13 +213,6 @@ def _epoch_of(task: Task, accuracy: float) -> str:
     column = "validation_accuracy" if task.experiment.validation else "test_accuracy"
     history = History.read_csv(folder_of(task) / "history.csv")
     return next((str(row["epoch"]) for row in history if row.get(column, 0.0) >= accuracy), "-")
-
-
-def _score(result: Row, measure: str) -> float:
-    if measure == "loss":
-        return float(result["test_loss"])
-    share = 100 * float(result["test_accuracy"])
-    return 100 - share if measure == "error" else share
 
 
 def _compare(scores: Sequence[float], result: Row, measure: str, published: float | None) -> Row:
@@ -323,8 +318,9 @@ def _versions(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> str:
-    """Write ``table.txt``, ``table.csv`` and ``curves.csv`` (every epoch of every run) to the folder, and
-    ``targets.csv`` if targets were measured (see `minifa.experiments.target_tables`).
+    """Write ``table.txt``, ``table.csv`` and ``curves.csv`` (every epoch of every run) to the folder; where there is
+    something to write, ``differences.csv`` (see `minifa.experiments.row_differences`), ``classes.csv`` (see
+    `minifa.experiments.class_tables`) and ``targets.csv`` (see `minifa.experiments.target_tables`).
 
     Args:
         recipe: the recipe with the table.
@@ -336,6 +332,12 @@ def write(recipe: Recipe, folder: str | Path, outcomes: Sequence[Outcome]) -> st
     """
     place, rows = expanded(folder), rows_of(recipe, outcomes)
     text = table_text(recipe, rows, outcomes)
+    if differences := row_differences.rows_of(recipe, outcomes):
+        History(differences).save_csv(place / "differences.csv")
+        notes = "\n".join(map(_wrapped, row_differences.notes(recipe, differences)))
+        text += f"\n\n{row_differences.text_of(recipe, differences)}\n\n{notes}"
+    if classes := class_tables.rows_of(recipe, outcomes):
+        History(classes).save_csv(place / "classes.csv")
     if targets := target_tables.rows_of(rows, outcomes):
         History(targets).save_csv(place / "targets.csv")
         text += f"\n\n{target_tables.text_of(targets, recipe.measure)}\n\n{_wrapped(target_tables.NOTE)}"

@@ -42,6 +42,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 from .. import backend, checkpoints, environment, imports, signals
 from ..checkpoints import Checkpoint, CheckpointError, DamagedCheckpoint, SaveCheckpoints
 from ..data import is_file, load
@@ -57,7 +59,7 @@ from ..training.history import Row
 from ..training.logs import TensorBoard, WriteLogs
 from ..training.position import describe_layout, layout
 from ..validation import check_bool, check_mapping, check_type
-from . import run_folder, run_page
+from . import correct_examples, run_folder, run_page
 from .experiment import (
     A_DATASET,
     AN_EXPERIMENT,
@@ -380,7 +382,8 @@ def _with_current_paths(
 def run_in_folder(folder: str | Path, experiment: Experiment, data: Dataset | None = None) -> Row:
     """Run an experiment in its own folder: from the start, from its last checkpoint or, if it is finished, not at all.
     The network that was best on the validation examples (without these: the final one) is evaluated on the test set,
-    and the result is saved in ``result.json``.
+    and the result is saved in ``result.json``. With classes, ``test_correct.npz`` says which test examples it
+    classifies correctly (see `minifa.experiments.correct_examples`).
 
     Args:
         folder: run folder, created if it does not exist.
@@ -511,13 +514,15 @@ def _measure(folder: Path, experiment: Experiment, data: Dataset, trainer: Train
     seconds = sum(row.get("seconds", 0.0) for row in history)
     epochs = best = history[-1]["epoch"]
     if experiment.validation:
-        checkpoint = checkpoints.read(folder / "best.ckpt")
+        checkpoint = checkpoints.read(reported_checkpoint(folder, experiment))
         _restore(checkpoint, experiment, data, trainer)
         best = checkpoint.training["epoch"]
     measured = {f"test_{key}": value for key, value in trainer.evaluate(data.test).items()}
     by_class = [None if one is None else round(one, 6) for one in trainer.class_accuracies(data.test)]
     facts = {"test_examples": len(data.test), "epochs": epochs, "best_epoch": best, "seconds": round(seconds, 1)}
     classes = {"class_accuracies": by_class} if by_class else {}
+    if by_class:
+        correct_examples.keep(folder, trainer.is_correct(data.test))
     return {**measured, **classes, **facts, "diverged": diverged, "note": data.note}
 
 
@@ -532,6 +537,30 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
         OSError: the file, or the data of the experiment, cannot be opened.
         ValueError: as in `minifa.experiments.run_folder.read_experiment`.
     """
+    trainer, experiment, _ = _open_trainer(path)
+    return trainer.net, trainer.rule, experiment
+
+
+def correct_from_checkpoint(folder: str | Path) -> numpy.ndarray:
+    """Whether the network whose scores ``result.json`` reports classifies each test example correctly, computed from
+    its checkpoint: bool (N,).
+
+    Args:
+        folder: folder of a finished run.
+
+    Raises:
+        CheckpointError, OSError, ValueError: as in `open_checkpoint`.
+    """
+    trainer, _, data = _open_trainer(reported_checkpoint(folder, saved_experiment(folder)))
+    return trainer.is_correct(data.test)
+
+
+def reported_checkpoint(folder: str | Path, experiment: Experiment) -> Path:
+    """The path of the checkpoint whose network `run_in_folder` evaluates on the test set."""
+    return expanded(folder) / ("best.ckpt" if experiment.validation else "last.ckpt")
+
+
+def _open_trainer(path: str | Path) -> tuple[Trainer, Experiment, Dataset]:
     checkpoint, saved = checkpoints.read(path), saved_run(expanded(path).parent)
     imports.require_same(saved.contents if saved else {}, path)
     try:
@@ -543,7 +572,7 @@ def open_checkpoint(path: str | Path) -> tuple[Network, Rule, Experiment]:
     data = load_data(experiment)
     trainer = trainer_for(experiment, data)
     _restore(checkpoint, experiment, data, trainer)
-    return trainer.net, trainer.rule, experiment
+    return trainer, experiment, data
 
 
 def setting_differences(stored: Mapping[str, Any], experiment: Experiment) -> list[str]:

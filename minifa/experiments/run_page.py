@@ -25,9 +25,9 @@ from ..training.phases import starts_of
 
 PAGE = "index.html"
 FILES = (
-    "config.json", "history.csv", "runs.csv", "result.json", "table.txt", "table.csv", "targets.csv", "curves.csv",
-    "sweep.csv", "survey.csv", "rates.csv", "trials.csv", "accuracy.csv", "confusion.csv", "features.csv",
-    "attack.csv", "log.jsonl", "network.npz", "last.ckpt", "best.ckpt",
+    "config.json", "history.csv", "runs.csv", "result.json", "table.txt", "table.csv", "differences.csv",
+    "classes.csv", "targets.csv", "curves.csv", "sweep.csv", "survey.csv", "rates.csv", "trials.csv", "accuracy.csv",
+    "confusion.csv", "features.csv", "attack.csv", "log.jsonl", "network.npz", "last.ckpt", "best.ckpt",
 )  # fmt: skip
 FIRST = (
     "training", "reconstructions", "unit-weights", "comparison", "curves", "survey", "learning", "alignment",

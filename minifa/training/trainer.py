@@ -555,15 +555,37 @@ class Trainer(KnownOptions):
         batch_size = check_batch_size(batch_size)
         if examples.y.ndim != 1:
             return []
+        predicted, count = self._predicted(examples, batch_size)
+        correct = predicted == examples.y
+        members = [correct[examples.y == k] for k in range(count)]
+        return [float(one.mean()) if len(one) else None for one in members]
+
+    def is_correct(self, examples: Examples, batch_size: int = 256) -> numpy.ndarray:
+        """Whether each example is classified correctly: bool (N,). The network is not modified.
+
+        Args:
+            examples: examples with classes as targets.
+            batch_size: as for `evaluate`.
+
+        Raises:
+            TypeError: as for `evaluate`.
+            ValueError: as for `evaluate`, or targets that are not classes.
+        """
+        check_examples(examples)
+        batch_size = check_batch_size(batch_size)
+        if examples.y.ndim != 1:
+            raise ValueError(f"is_correct needs classes as targets, (N,), got targets of shape {examples.y.shape}")
+        return self._predicted(examples, batch_size)[0] == examples.y
+
+    def _predicted(self, examples: Examples, batch_size: int) -> tuple[numpy.ndarray, int]:
+        """(the predicted class of every example, the number of classes)."""
         predicted: list[numpy.ndarray] = []
         count = 0
         with backend.quiet():
             for output, _ in self._outputs(examples, batch_size):
                 predicted.append(backend.to_host(classes_of(output)))
                 count = max(2, output.shape[1])
-        correct = numpy.concatenate(predicted) == examples.y
-        members = [correct[examples.y == k] for k in range(count)]
-        return [float(one.mean()) if len(one) else None for one in members]
+        return numpy.concatenate(predicted), count
 
     def _outputs(self, examples: Examples, batch_size: int) -> Iterator[tuple[Array, numpy.ndarray]]:
         """Yield the outputs in evaluation mode, as the rule defines them, with their targets, batch by batch."""

@@ -487,6 +487,7 @@ PARAMETERS = {
         for name, call in (
             ("evaluate", lambda value: measured("evaluate", value)),
             ("class_accuracies", lambda value: measured("class_accuracies", value)),
+            ("is_correct", lambda value: measured("is_correct", value)),
             ("predict", lambda value: TWO.predict(np.ones((3, 2)), value)),
             ("Batches", lambda value: Batches(mf.data.load("xor").train, value, seed=0, epoch=1)),
         )

@@ -84,6 +84,7 @@ IN_A_RUN = (
     "network.npz",
     "network.npz.tmp",
     "result.json",
+    "test_correct.npz",
 )
 
 

@@ -62,6 +62,7 @@ def test_a_rule_may_predict_in_its_own_way(trained):
     assert other.evaluate(test) == mf.evaluate(net, test, rule=rule, loss=CE)
     shares = [(by_hand.argmax(axis=1) == test.y)[test.y == k].mean() for k in range(10)]
     assert other.class_accuracies(test) == shares
+    assert other.is_correct(test, 100).tolist() == (by_hand.argmax(axis=1) == test.y).tolist()
     assert mf.figures.confusion(mf.metrics.confusion(test.y, net.classify(test.x, rule=rule)))._suptitle.get_text() == (
         f"accuracy {accuracy:.3f}, 360 examples"
     )

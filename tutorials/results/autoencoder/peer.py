@@ -1,6 +1,8 @@
 """The table of `minifa reproduce digits_autoencoder` in PyTorch, and the closed form of a linear autoencoder.
 
-    python tutorials/results/autoencoder/peer.py > tutorials/results/autoencoder/peer.txt
+    cd tutorials/results/autoencoder && python peer.py peer.csv > peer.txt
+
+peer.csv has a line for each run.
 
 Nothing of minifa is used but the images: gradients and optimizer are PyTorch's, initial weights and the order of the
 examples are drawn by PyTorch. `recirculation` is written from its two rounds, in another way than in minifa. The best
@@ -9,6 +11,8 @@ linear autoencoder projects onto the 32 principal components of the training par
 
 from __future__ import annotations
 
+import argparse
+import csv
 import math
 import statistics
 
@@ -84,16 +88,27 @@ def principal_components(x, x_test):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("csv", help="file of the runs")
+    given = parser.parse_args()
     torch.set_num_threads(1)
     data = mf.data.load("digits")
     x, x_test = (torch.from_numpy(part.x.reshape(len(part), -1)) for part in (data.train, data.test))
     print(f"PyTorch {torch.__version__}: 64-{UNITS}-64, {EPOCHS} epochs, decay {DECAY}, seeds 0 to {SEEDS - 1}")
     print("\nrule           rate  unexplained variance  angle of V and W.T")
+    lines = []
     for rule, rate in RATES.items():
         ends, angles = zip(*(train(rule, seed, x, x_test) for seed in range(SEEDS)), strict=True)
         mean, sd = statistics.fmean(ends), statistics.stdev(ends)
         print(f"{rule:13}  {rate:4}        {mean:.4f} ± {sd:.4f}           {statistics.fmean(angles):9.1f}", flush=True)
-    print(f"\n{UNITS} principal components, closed form: {principal_components(x.double(), x_test.double()):.4f}")
+        lines += [(rule, rate, i, f"{ends[i]:.6f}", f"{angles[i]:.2f}") for i in range(SEEDS)]
+    components = principal_components(x.double(), x_test.double())
+    print(f"\n{UNITS} principal components, closed form: {components:.4f}")
+    lines.append(("principal components", "", "", f"{components:.6f}", ""))
+    with open(given.csv, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("rule", "rate", "seed", "unexplained_variance", "angle"))
+        writer.writerows(lines)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A stack of encoders trained by recirculation, pair by pair, then a supervised read-out; beside random features.
 
-    python tutorials/results/autoencoder/read_out.py > tutorials/results/autoencoder/read_out.txt
+    cd tutorials/results/autoencoder && python read_out.py read_out.csv > read_out.txt
 
     1. the autoencoder 64-32-16-32-64 learns to reconstruct the digits, without labels: first its outer pair, then its
        inner pair
@@ -8,13 +8,15 @@
 
 random: the same classifier on encoders as they are drawn. bp: all layers of the classifier learn the labels. Test
 accuracy after the last epoch, mean and standard deviation over the seeds. The rates of the classifiers were chosen on
-15 % of the training part, under seeds 100 and 101 (``--search``, read_out_rates.txt).
+15 % of the training part, under seeds 100 and 101 (``--search``, read_out_rates.txt). read_out.csv has a line for each
+run.
 """
 
 from __future__ import annotations
 
+import argparse
+import csv
 import statistics
-import sys
 
 import minifa as mf
 
@@ -57,8 +59,12 @@ def accuracy(kind, seed, rate, train, test):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("csv", nargs="?", default="read_out.csv", help="file of the runs (default: %(default)s)")
+    parser.add_argument("--search", action="store_true", help="the search for the rates")
+    given = parser.parse_args()
     data = mf.data.load("digits")
-    if "--search" in sys.argv:
+    if given.search:
         train, held_out = data.hold_out(0.15)
         for kind in RATES:
             for rate in (0.01, 0.03, 0.1, 0.3, 1.0):
@@ -66,9 +72,15 @@ def main():
                 print(f"{kind:13}  {rate:4}  {statistics.fmean(scores):.4f}", flush=True)
         return
     print("encoder        rate  test accuracy")
+    lines = []
     for kind, rate in RATES.items():
         scores = [accuracy(kind, seed, rate, data.train, data.test) for seed in range(5)]
         print(f"{kind:13}  {rate:4}  {statistics.fmean(scores):.3f} ± {statistics.stdev(scores):.3f}", flush=True)
+        lines += [(kind, rate, seed, f"{score:.6f}") for seed, score in enumerate(scores)]
+    with open(given.csv, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("encoder", "rate", "seed", "test_accuracy"))
+        writer.writerows(lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,823 @@
+"""Every table of tutorials/results/README.md as its CSV files have it: cell by cell, by plain statistics.
+
+A table of the page is a fenced block under a heading. `TABLES` names for every heading the CSV files, and a function
+that makes the cells from them: for each part of the block (parts are separated by an empty line) a list of rows, the
+first of which is the header. Nothing here uses minifa's own tables or statistics.
+
+To add a table, write an entry; `python tests/support/result_tables.py HEADING-AS-ANCHOR` prints its block.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import math
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = Path(__file__).parents[2] / "tutorials" / "results"
+Line = dict[str, str]
+Lines = list[Line]
+Groups = dict[str, Lines]  # the lines of each row of the table
+Cell = Callable[[str, Lines], str]  # of the name and the lines of a row
+Rows = list[list[str]]
+
+
+class Table(NamedTuple):
+    """A block of the page.
+
+    Attributes:
+        files: its CSV files, in tutorials/results.
+        parts: makes the rows of each part.
+        seconds: of training, of all runs together, if they are in the files.
+    """
+
+    files: Sequence[str]
+    parts: Callable[[], list[Rows]]
+    seconds: Callable[[], float] | None = None
+
+
+# The lines of a file
+
+
+@functools.cache
+def read(name: str) -> tuple[Line, ...]:
+    with open(FOLDER / name, newline="", encoding="utf-8") as file:
+        return tuple(csv.DictReader(file))
+
+
+def grouped(lines: Iterable[Line], *keys: str) -> Groups:
+    """By the first key, or by several, joined by a space."""
+    groups: Groups = {}
+    for line in lines:
+        groups.setdefault(" ".join(line[key] for key in keys), []).append(line)
+    return groups
+
+
+def by(name: str, *keys: str, **only: str) -> Groups:
+    """The lines of a file with these values, grouped."""
+    return grouped((line for line in read(name) if only.items() <= line.items()), *keys)
+
+
+def at(epoch: int | None, lines: Lines) -> Lines:
+    """The lines of this epoch, or of the last epoch of every seed."""
+    seeds = grouped(lines, "seed").values()
+    return [some[-1] if epoch is None else some[epoch] for some in seeds]
+
+
+def ends(name: str, key: str = "rule") -> Groups:
+    """The last epoch of every run."""
+    return {row: at(None, lines) for row, lines in by(name, key).items()}
+
+
+def known(lines: Lines, column: str) -> list[float]:
+    return [float(line[column]) for line in lines if line.get(column, "") != ""]
+
+
+def total_seconds(lines: Iterable[Line]) -> float:
+    """Of training: lines are epochs, or rows with a mean over seeds."""
+    return sum(float(line["seconds"]) * int(line.get("seeds", 1)) for line in lines if line["seconds"])
+
+
+def training(*names: str) -> Callable[[], float]:
+    """The seconds of training of all runs in these files."""
+    return lambda: sum(total_seconds(read(name)) for name in names)
+
+
+# Cells
+
+
+def plus_minus(values: Sequence[float], digits: int = 3, scale: float = 1.0) -> str:
+    if not values:
+        return ""
+    mean = f"{scale * statistics.fmean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {scale * statistics.stdev(values):.{digits}f}"
+
+
+def name_of_row(row: str, lines: Lines) -> str:
+    return row
+
+
+def text(column: str) -> Cell:
+    return lambda row, lines: lines[0][column]
+
+
+def number(column: str, form: str = "g", scale: float = 1.0) -> Cell:
+    """The value of the first line; empty if there is none."""
+    return lambda row, lines: f"{scale * float(lines[0][column]):{form}}" if lines[0].get(column) else ""
+
+
+def score(column: str, digits: int = 3, scale: float = 1.0) -> Cell:
+    """Mean and sd over the lines."""
+    return lambda row, lines: plus_minus(known(lines, column), digits, scale)
+
+
+def stated(digits: int = 2, scale: float = 1.0, mean: str = "mean", sd: str = "sd") -> Cell:
+    """Mean and sd as the file has them."""
+
+    def cell(row: str, lines: Lines) -> str:
+        if not lines:
+            return ""
+        centre = f"{scale * float(lines[0][mean]):.{digits}f}"
+        return f"{centre} ± {scale * float(lines[0][sd]):.{digits}f}" if lines[0].get(sd) else centre
+
+    return cell
+
+
+def mean(form: str, *columns: str) -> Cell:
+    """Mean over lines and columns; "-" if there is no value."""
+
+    def cell(row: str, lines: Lines) -> str:
+        values = [value for column in columns for value in known(lines, column)]
+        return form.format(statistics.fmean(values)) if values else "-"
+
+    return cell
+
+
+def where(groups: Groups, cell: Cell) -> Cell:
+    """The cell of the row of this name in other lines; empty if they have none."""
+    return lambda row, lines: cell(row, groups[row]) if row in groups else ""
+
+
+def peer(name: str, scale: float = 1.0, digits: int = 3, **only: str) -> Cell:
+    return where(by(name, "rule", **only), stated(digits, scale))
+
+
+def rows(groups: Groups, *columns: tuple[str, Cell]) -> Rows:
+    return [[title for title, _ in columns], *([cell(*one) for _, cell in columns] for one in groups.items())]
+
+
+# Differences, paired by seed
+
+T_95 = {1: 12.706, 2: 4.303, 4: 2.776}  # quantile 0.975 of Student's t, by degrees of freedom
+
+
+def paired(lines: Lines, reference: Lines) -> list[str]:
+    """Mean difference from the reference, its standard error over the seeds, and the 95 % t interval."""
+    others = {line["seed"]: accuracy_of(line) for line in reference}
+    found = [accuracy_of(line) - others[line["seed"]] for line in lines]
+    centre, error = statistics.fmean(found), statistics.stdev(found) / math.sqrt(len(found))
+    low, high = (centre + sign * T_95[len(found) - 1] * error for sign in (-1, 1))
+    return [f"{centre:+.3f}", f"{error:.3f}", f"{low:+.3f} to {high:+.3f}"]
+
+
+def accuracy_of(line: Line) -> float:
+    """At the end of a run: of its last epoch, or the last of all epochs in a cell."""
+    return float((line.get("test_accuracy") or line["accuracy"]).split()[-1])
+
+
+BESIDE_BP = ("from bp", "s.e.", "95 % interval")
+
+
+# Tables of `minifa compare`
+
+
+def with_remark(row: str, lines: Lines) -> str:
+    diverged = " diverged" if any(line["diverged"] == "1" for line in lines) else ""
+    return score("test_accuracy")(row, lines) + diverged
+
+
+def weight_angle(row: str, lines: Lines) -> str:
+    """Mean over layers and seeds."""
+    columns = [column for column in lines[0] if column.endswith(".weight_angle")]
+    return mean("{:.1f}°", *columns)(row, lines)
+
+
+def ms_per_step(name: str, batch: int = 64) -> Cell:
+    """Median over the seeds of the median over the epochs."""
+    groups = by(name, "rule")
+
+    def of_run(lines: Lines) -> float:
+        trained = [line for line in lines if line["seconds"]]
+        images = round(float(trained[0]["images_per_second"]) * float(trained[0]["seconds"]))
+        return 1000 * statistics.median(known(trained, "seconds")) / math.ceil(images / batch)
+
+    return lambda row, lines: f"{statistics.median(map(of_run, grouped(groups[row], 'seed').values())):.1f}"
+
+
+def compared(name: str, *more: tuple[str, Cell], lowest: str = "conv1") -> Rows:
+    """The first table of `minifa compare`."""
+    columns = [("rule", name_of_row), ("lr", number("rate")), ("score", with_remark), *more]
+    columns += [("weight angle", weight_angle), ("true angle", mean("{:.1f}°", f"{lowest}.true_angle"))]
+    return rows(ends(name), *columns, ("ms/step", ms_per_step(name)))
+
+
+def angles(name: str) -> Rows:
+    """Its second table: the angle of the error at every layer."""
+    layers = [column[: -len(".true_angle")] for column in read(name)[0] if column.endswith(".true_angle")]
+    layers.sort(key=lambda layer: (layer.startswith("linear"), layer))
+    return rows(
+        ends(name), ("true angle", name_of_row), *((one, mean("{:.1f}", f"{one}.true_angle")) for one in layers)
+    )
+
+
+def reproduced(name: str, published: bool, digits: int = 2) -> list[tuple[str, Cell]]:
+    """Columns of a table of `minifa reproduce`."""
+    first = [("row", text("row")), ("rule", text("rule")), ("rate", rate), ("seeds", text("seeds"))]
+    middle = [("published", number("published", f".{digits}f"))] if published else []
+    return [*first, *middle, ("here", stated(digits))]
+
+
+def rate(row: str, lines: Lines) -> str:
+    """The rate, or those of the phases."""
+    return " then ".join(f"{float(one):g}" for one in lines[0]["lr"].split(" then "))
+
+
+DIFFERENCE = [("difference", number("difference", "+.2f")), ("s.e.", number("standard_error", ".2f"))]
+MINUTES = ("minutes", number("seconds", ".1f", 1 / 60))
+
+
+# The tables of the page
+
+
+def cifar10() -> list[Rows]:
+    name = "reproduce-cifar10_moskovitz/table.csv"
+    return [rows(by(name, "row"), *reproduced(name, True), *DIFFERENCE, MINUTES)]
+
+
+DEPTHS = ("1", "2", "4", "6 or 8")
+
+
+def deepest(depth: str) -> str:
+    return "6 or 8" if depth in ("6", "8") else depth
+
+
+def depth() -> list[Rows]:
+    """Last accuracies, and last angles: with "=" where the mean lies within the means of the ends of chance."""
+    cells = grouped(read("explorer/runs.csv"), "family", "rule", "engine")
+    scores, errors = [["network", "rule", *DEPTHS]], [["network", "rule", *DEPTHS]]
+    for family in ("mlp", "cnn", "cnn-batch-norm"):
+        for rule in ("bp", "usf", "frsf", "fa", "dfa", "shallow"):
+            for engine, remark in (("minifa", ""), ("PyTorch", ", PyTorch")):
+                lines = cells.get(f"{family} {rule} {engine}", [])
+                columns = grouped(({**line, "depth": deepest(line["depth"])} for line in lines), "depth")
+                if columns:
+                    last = [[accuracy_of(line) for line in columns[one]] for one in DEPTHS]
+                    scores.append([family, rule + remark, *map(plus_minus, last)])
+                if any(line["true_angle"] for line in lines):
+                    errors.append([family, rule, *(angle_beside_chance(columns[one]) for one in DEPTHS)])
+    return [scores, deepest_beside_bp(cells), errors]
+
+
+def deepest_beside_bp(cells: Groups) -> Rows:
+    found = [["6 or 8", "rule", *BESIDE_BP]]
+    for family in ("mlp", "cnn", "cnn-batch-norm"):
+        bp = [line for line in cells[f"{family} bp minifa"] if line["depth"] in ("6", "8")]
+        for rule in ("usf", "frsf", "fa", "dfa", "shallow"):
+            lines = [line for line in cells[f"{family} {rule} minifa"] if line["depth"] in ("6", "8")]
+            found.append([family, rule, *paired(lines, bp)])
+    return found
+
+
+def angle_beside_chance(lines: Lines) -> str:
+    angle = statistics.fmean(float(line["true_angle"].split()[-1]) for line in lines)
+    low, high = (statistics.fmean(float(line["true_chance"].split()[end]) for line in lines) for end in (0, 1))
+    return f"{'=' if round(low, 2) <= angle <= round(high, 2) else ''}{angle:.1f}"
+
+
+def five_seeds() -> list[Rows]:
+    groups = ends("compare-digits-cnn-five-seeds/runs.csv")
+
+    def beside_bp(i: int) -> Cell:
+        def cell(row: str, lines: Lines) -> str:
+            return paired(lines, groups["bp"])[i] if row != "bp" else ""
+
+        return cell
+
+    columns = [("rule", name_of_row), ("lr", number("rate")), ("minifa", with_remark)]
+    columns += [(title, beside_bp(i)) for i, title in enumerate(BESIDE_BP)]
+    return [rows(groups, *columns, ("PyTorch", peer("peer/first-table.csv")))]
+
+
+def grid_of_rates() -> list[Rows]:
+    """Mean over the seeds of every rate; "*" at the best."""
+    found = [["held-out score", *sorted({line["lr"] for line in read("rates/cnn/trials.csv")}, key=float)]]
+    for rule in ("bp", "usf", "frsf", "fa", "shallow"):
+        some = by("rates/cnn/trials.csv", "lr", rule=rule)
+        means = {lr: statistics.fmean(known(some[lr], "score")) for lr in found[0][1:]}
+        best = max(means, key=lambda lr: (means[lr], -float(lr)))
+        found.append([rule, *(f"{means[lr]:.3f}{'*' if lr == best else ''}" for lr in found[0][1:])])
+    found[0][1:] = [f"{float(lr):g}" for lr in found[0][1:]]
+    return [found]
+
+
+def long_adam() -> list[Rows]:
+    groups = by("compare-long-adam/runs.csv", "rule")
+
+    def reached(row: str, lines: Lines) -> str:
+        runs = grouped(lines, "seed").values()
+        return ", ".join(
+            str(next(i for i, line in enumerate(run) if float(line["test_accuracy"]) >= 0.9)) for run in runs
+        )
+
+    def after(epoch: int) -> tuple[str, Cell]:
+        return f"after {epoch}", lambda row, lines: score("test_accuracy")(row, at(epoch, lines))
+
+    ordered = {rule: groups[rule] for rule in ("bp", "fa")}
+    columns = [("rule", name_of_row), ("first epoch with 0.9", reached)]
+    return [rows(ordered, *columns, *map(after, (15, 60, 150)))]
+
+
+def deep_adam() -> list[Rows]:
+    columns = [("rule", name_of_row), ("minifa", with_remark), ("PyTorch", peer("peer/deep-adam.csv"))]
+    return [rows(ends("compare-deep-adam/runs.csv"), *columns)]
+
+
+def mnist_hidden() -> list[Rows]:
+    bp, fa = (read(f"train-mnist-mlp-{rule}/history.csv") for rule in ("bp", "fa"))
+    columns = [
+        ("epoch", text("epoch")),
+        ("bp test accuracy", lambda row, lines: f"{float(lines[1]['test_accuracy']):.4f}"),
+        ("fa test accuracy", number("test_accuracy", ".4f")),
+        ("fa W,B linear2", mean("{:.1f}°", "linear2.weight_angle")),
+        ("fa error at linear1", mean("{:.1f}°", "linear1.true_angle")),
+    ]
+    only_accuracy = [{"test_accuracy": line["test_accuracy"]} for line in bp]
+    return [rows({line["epoch"]: [line, only_accuracy[i]] for i, line in enumerate(fa)}, *columns)]
+
+
+def lenet_rows() -> Groups:
+    """The recipe's rates, and where they belong to another rule, our own."""
+    first, own = (by(f"reproduce-mnist_lenet{more}/table.csv", "row") for more in ("", "-own-rates"))
+    return {row: first[row] for row in ("bp", "fa", "usf", "frsf")} | {row: own[row] for row in ("brsf", "dfa-stage")}
+
+
+def lenet() -> list[Rows]:
+    return [rows(lenet_rows(), *reproduced("", True))]
+
+
+def targets_digits() -> list[Rows]:
+    """Angles at the activations, or, where a rule computes its errors there, at the weighted layers."""
+
+    def three(quantity: str) -> Cell:
+        def cell(row: str, lines: Lines) -> str:
+            for layer in ("tanh", "linear"):
+                values = [lines[0][f"{layer}{i}.{quantity}"] for i in (1, 2, 3)]
+                if all(values):
+                    return " ".join(f"{float(value):.0f}" for value in values)
+            return "-"
+
+        return cell
+
+    columns = [
+        ("row", name_of_row),
+        ("error", stated(2, sd="standard_error")),
+        ("bp: start", three("bp_angle.0")),
+        ("epoch 1", three("bp_angle.1")),
+        ("end", three("bp_angle.end")),
+        ("GN: end", three("gn_angle.end")),
+        ("seconds", number("seconds", ".1f")),
+    ]
+    return [rows(by("reproduce-digits_targets/targets.csv", "row"), *columns)]
+
+
+def targets_mnist() -> list[Rows]:
+    name = "reproduce-mnist_targets/table.csv"
+    more = [*DIFFERENCE, ("PyTorch", peer("peer/mnist-targets.csv", 100, 1)), MINUTES]
+    return [rows(by(name, "row"), *reproduced(name, True), *more)]
+
+
+def parity() -> list[Rows]:
+    runs = by("reproduce-digits_parity/curves.csv", "row")
+
+    def two(epoch: int | None) -> Cell:
+        def cell(row: str, lines: Lines) -> str:
+            some = at(epoch, runs[row])
+            shown = [mean("{:.0f}°", f"linear{i}.true_angle")(row, some) for i in (1, 2)]
+            return "" if "-" in shown else " ".join(f"{one:>4}" for one in shown).strip()
+
+        return cell
+
+    columns = [
+        ("row", name_of_row),
+        ("rate", rate),
+        ("minifa", where({row: at(None, lines) for row, lines in runs.items()}, score("test_accuracy"))),
+        ("PyTorch", peer("peer/digits-parity.csv")),
+        ("angles: start", two(0)),
+        ("end", two(None)),
+    ]
+    return [rows(by("reproduce-digits_parity/table.csv", "row"), *columns)]
+
+
+def forward_forward() -> list[Rows]:
+    return [rows(ends("forward_forward/runs.csv"), ("rule", name_of_row), ("score", with_remark))]
+
+
+def engines(name: str, key: str, column: str) -> tuple[Groups, list[tuple[str, Cell]]]:
+    """Rows of minifa, and the columns of both engines."""
+    own, other = (by(name, key, engine=engine) for engine in ("minifa", "PyTorch"))
+    return own, [("minifa", score(column)), ("PyTorch", where(other, score(column)))]
+
+
+def local_digits() -> list[Rows]:
+    own, scores = engines("local/runs.csv", "rule", "accuracy")
+    return [rows(own, ("rule", name_of_row), ("lr", number("lr")), *scores)]
+
+
+def local_mnist() -> list[Rows]:
+    name = "reproduce-mnist_local/table.csv"
+    other = where(by("local/mnist.csv", "row"), number("test_error", ".2f"))
+    return [rows(by(name, "row"), *reproduced(name, True), ("PyTorch", other), MINUTES)]
+
+
+def one_and_eight() -> list[Rows]:
+    def remark(row: str, lines: Lines) -> str:
+        count = sum(line["diverged"] == "1" for line in lines)
+        return score("test_accuracy")(row, lines) + (f", {count} of {len(lines)} diverged" if count else "")
+
+    def part(what: str, name: str) -> Rows:
+        other = peer(f"peer/local-{name}.csv")
+        columns = [(what, name_of_row), ("lr", number("rate")), ("minifa", remark), ("PyTorch", other)]
+        return rows(ends(f"compare-local-digits-{name}/runs.csv"), *columns)
+
+    return [part("500", "mlp"), part("8 x 64", "deep")]
+
+
+def noise() -> list[Rows]:
+    name, common = "noise/runs.csv", "0.005"
+    engine = {"minifa": "", "PyTorch": " (PyTorch)"}
+    lines = [{**line, "row": line["rule"] + engine[line["engine"]]} for line in read(name)]
+
+    def at_rate(own: bool) -> list[tuple[str, Cell]]:
+        def chosen(cell: Cell) -> Cell:
+            return lambda row, some: cell(row, [line for line in some if (line["lr"] != common) == own])
+
+        cells = [("lr", number("lr")), ("test accuracy", score("accuracy")), ("angle", mean("{:.1f}", "angle"))]
+        return [(title, chosen(cell)) for title, cell in cells]
+
+    return [rows(grouped(lines, "row"), ("rule", name_of_row), *at_rate(False), *at_rate(True))]
+
+
+def bursts() -> list[Rows]:
+    own, scores = engines("burst/runs.csv", "row", "test_accuracy")
+    return [rows(own, ("row", name_of_row), *scores)]
+
+
+HALF_VARIANCE = 16.459  # of the test inputs: tests/docs/test_results.py computes it
+
+
+def autoencoder() -> list[Rows]:
+    own = by("reproduce-digits_autoencoder/table.csv", "row")
+    other = by("autoencoder/peer.csv", "rule")
+    columns = [
+        ("rule", name_of_row),
+        ("rate", where(own, rate)),
+        ("minifa", where(own, stated(3, 1 / HALF_VARIANCE))),
+        ("PyTorch", score("unexplained_variance")),
+        ("angle of V and W.T", lambda row, lines: mean("{:.0f}", "angle")(row, lines)),
+    ]
+    return [rows(other, *columns)]
+
+
+def attacks() -> list[Rows]:
+    def part(eps: str, epsilon: float) -> Rows:
+        groups = grouped((line for line in read("attacks/attack.csv") if float(line["eps"]) == epsilon), "rule")
+
+        def share(column: str) -> Cell:
+            return lambda row, lines: number(column, ".3f")(row, lines) or "-"
+
+        columns = [(eps, name_of_row), ("clean", share("clean")), ("signs", share("noise"))]
+        for attack in ("fgsm", "pgd"):
+            columns.append((f"{attack.upper()} own", share(f"{attack}_own")))
+            columns += [(title, share(f"{attack}_{key}")) for title, key in THREE_GRADIENTS]
+        return rows(groups, *columns, ("cosine", number("cosine", ".2f")))
+
+    return [part("eps 8/255", 8 / 255), part("eps 2/255", 2 / 255)]
+
+
+THREE_GRADIENTS = (("true", "true"), ("margin", "margin"), ("from bp", "transfer"))
+
+
+def which_rule() -> list[Rows]:
+    confused = read("which_rule/confusion.csv")
+    counts = {line["true"]: sum(int(line[name]) for name in line if name != "true") for line in confused}
+    total, alike = sum(counts.values()), counts["fa"] + counts["information_alignment"]
+
+    def share(value: float) -> str:
+        return f"{value:.2f}"
+
+    def part(title: str, score: str, sd: str, chance: float) -> Rows:
+        found = [[title, *(name for name, _ in SPLITS)]]
+        for (features, points), some in FEATURES.items():
+            shown = []
+            for _, split in SPLITS:
+                (line,) = (
+                    line
+                    for line in read("which_rule/accuracy.csv")
+                    if (line["features"], line["points"], line["split"]) == (features, points, split)
+                )
+                spread = f" ± {float(line[sd]):.2f}" if split == "75/25" else ""
+                shown.append(share(float(line[score])) + spread)
+            found.append([some, *shown])
+        return [*found, ["chance", *[share(chance)] * len(SPLITS)]]
+
+    return [
+        part("four rules", "accuracy", "sd", max(counts.values()) / total),
+        part("fa = information_alignment", "merged_accuracy", "merged_sd", max(alike, *counts.values()) / total),
+    ]
+
+
+SPLITS = (
+    ("75/25", "75/25"),
+    ("unseen seed", "unseen seed"),
+    ("rate", "unseen lr"),
+    ("width", "unseen hidden"),
+    ("batch", "unseen batch_size"),
+)
+FEATURES = {
+    ("weights", "all"): "weights",
+    ("activities", "all"): "activities",
+    ("both", "all"): "both",
+    ("both", "first"): "both, first point only",
+    ("both", "first and last"): "both, first and last point",
+}
+
+
+def phases(recipe: str, network: str = "", **of_row: str) -> Callable[[], list[Rows]]:
+    """A table of a recipe with phases; rows that have a peer without phases, with its rule."""
+
+    def parts() -> list[Rows]:
+        name = f"reproduce-{recipe}/table.csv"
+        columns = [("row", text("row")), ("rule", text("rule")), ("rates", rate), ("here", stated())]
+        if of_row:
+            peers = [line for line in read("peer/phases.csv") if network in line["setting"]]
+            some = {row: [line for line in peers if line["rule"] == rule] for row, rule in of_row.items()}
+            columns.append(("PyTorch, no phases", where(some, stated(1, 100))))
+        return [rows(by(name, "row"), *columns)]
+
+    return parts
+
+
+def untied() -> list[Rows]:
+    lines = read("untied/runs.csv")
+    tasks = ("as they are", "shifted")
+
+    def accuracy(task: str) -> Cell:
+        return lambda row, some: score("accuracy")(row, [line for line in some if line["task"] == task])
+
+    columns = [(key, text(key)) for key in ("layers", "rule", "engine")]
+    return [rows(grouped(lines, "engine", "layers", "rule"), *columns, *((task, accuracy(task)) for task in tasks))]
+
+
+def resnet20() -> list[Rows]:
+    columns = [
+        ("rule", text("rule")),
+        ("rate", number("lr")),
+        ("training loss", number("training_loss", ".3f")),
+        ("held-out loss", number("held_out_loss", ".3f")),
+        ("test accuracy, %", number("test_accuracy", ".1f")),
+        ("seconds", text("seconds")),
+        ("ms/step", text("ms_per_step")),
+    ]
+    return [rows(by("resnet20/table.csv", "rule"), *columns)]
+
+
+def of_compare(folder: str, peer_name: str = "", layers: bool = False) -> Table:
+    """A table of `minifa compare`, with a column of its peer, or with the angles of all layers."""
+    name = f"{folder}/runs.csv"
+    files = [name, *([f"peer/{peer_name}.csv"] if peer_name else [])]
+
+    def parts() -> list[Rows]:
+        more = [("PyTorch", peer(files[1]))] if peer_name else []
+        return [compared(name, *more), *([angles(name)] if layers else [])]
+
+    return Table(files, parts, training(name))
+
+
+def of_recipe(recipe: str, parts: Callable[[], list[Rows]], *more: str, table: str = "table.csv") -> Table:
+    """A table of `minifa reproduce`."""
+    name = f"reproduce-{recipe}/table.csv"
+    return Table([f"reproduce-{recipe}/{table}", *more], parts, training(name))
+
+
+TABLES: dict[str, Table] = {
+    "cifar-10-with-the-papers-network": of_recipe("cifar10_moskovitz", cifar10),
+    "depth-convolution-batch-norm": Table(["explorer/runs.csv"], depth, training("explorer/runs.csv")),
+    "five-rules-on-six-convolutions": of_compare("compare-digits-cnn", layers=True),
+    "five-seeds-beside-pytorch": Table(
+        ["compare-digits-cnn-five-seeds/runs.csv", "peer/first-table.csv"],
+        five_seeds,
+        training("compare-digits-cnn-five-seeds/runs.csv"),
+    ),
+    "learning-rates": Table(["rates/cnn/trials.csv"], grid_of_rates),
+    "six-convolutions-150-epochs": Table(
+        ["compare-long-adam/runs.csv"], long_adam, training("compare-long-adam/runs.csv")
+    ),
+    "twelve-convolutions": Table(
+        ["compare-deep-adam/runs.csv", "peer/deep-adam.csv"], deep_adam, training("compare-deep-adam/runs.csv")
+    ),
+    "two-convolutions": of_compare("compare-digits-cnn-depth-2", "depth-2"),
+    "batch-norm": of_compare("compare-digits-cnn-batch_norm-True", "batch-norm"),
+    "one-and-eight-hidden-layers": Table(
+        [
+            "compare-local-digits-mlp/runs.csv",
+            "peer/local-mlp.csv",
+            "compare-local-digits-deep/runs.csv",
+            "peer/local-deep.csv",
+        ],
+        one_and_eight,
+        training("compare-local-digits-mlp/runs.csv", "compare-local-digits-deep/runs.csv"),
+    ),
+    "mnist-with-one-hidden-layer": Table(
+        ["train-mnist-mlp-bp/history.csv", "train-mnist-mlp-fa/history.csv"],
+        mnist_hidden,
+        training("train-mnist-mlp-bp/history.csv", "train-mnist-mlp-fa/history.csv"),
+    ),
+    "mnist-with-biotorchs-lenet": Table(
+        ["reproduce-mnist_lenet/table.csv", "reproduce-mnist_lenet-own-rates/table.csv"],
+        lenet,
+        lambda: total_seconds(line for lines in lenet_rows().values() for line in lines),
+    ),
+    "every-rule": of_compare("compare-all-digits-cnn", layers=True),
+    "every-rule-with-batch-norm": of_compare("compare-all-digits-cnn-batch_norm-True"),
+    "feedback-that-follows-the-weights-more-quickly": of_compare("compare-fresh-feedback"),
+    "digits": of_recipe("digits_targets", targets_digits, table="targets.csv"),
+    "mnist": of_recipe("mnist_targets", targets_mnist, "peer/mnist-targets.csv"),
+    "odd-or-even-digits-with-one-output": of_recipe(
+        "digits_parity", parity, "reproduce-digits_parity/curves.csv", "peer/digits-parity.csv"
+    ),
+    "forward-forward": Table(["forward_forward/runs.csv"], forward_forward, training("forward_forward/runs.csv")),
+    "local-losses": Table(["local/runs.csv"], local_digits),
+    "local-losses-on-mnist": of_recipe("mnist_local", local_mnist, "local/mnist.csv"),
+    "feedback-from-noise": Table(["noise/runs.csv"], noise),
+    "bursts": Table(["burst/runs.csv"], bursts),
+    "autoencoders": of_recipe("digits_autoencoder", autoencoder, "autoencoder/peer.csv"),
+    "the-hsic-bottleneck-then-a-read-out": of_recipe(
+        "digits_hsic", phases("digits_hsic", "hidden 64,64,64", random="shallow", bp="bp"), "peer/phases.csv"
+    ),
+    "synthetic-gradients-then-static-modules": of_recipe(
+        "digits_static", phases("digits_static", "hidden 128,128", bp="bp"), "peer/phases.csv"
+    ),
+    "feedback-learns-first": of_recipe("digits_warm_up", phases("digits_warm_up")),
+    "tied-and-untied-weights": Table(["untied/runs.csv"], untied),
+    "adversarial-examples-on-cifar-10": Table(["attacks/attack.csv"], attacks),
+    "which-rule-was-this": Table(["which_rule/accuracy.csv", "which_rule/confusion.csv"], which_rule),
+    "resnet-20-on-cifar-10-one-epoch": Table(["resnet20/table.csv"], resnet20, training("resnet20/table.csv")),
+}
+
+
+# Sentences of the page and of the README that repeat numbers
+
+
+def last_means(name: str, key: str, column: str = "test_accuracy") -> dict[str, float]:
+    return {row: statistics.fmean(known(lines, column)) for row, lines in ends(name, key).items()}
+
+
+def of_recipe_means(recipe: str) -> dict[str, float]:
+    return {line["row"]: float(line["mean"]) for line in read(f"reproduce-{recipe}/table.csv")}
+
+
+def by_depth(network: str, depth: int) -> dict[str, float]:
+    """The mean of the last accuracies of every rule."""
+    groups = by("explorer/runs.csv", "rule", engine="minifa", family=network, depth=str(depth))
+    return {rule: statistics.fmean(map(accuracy_of, lines)) for rule, lines in groups.items()}
+
+
+def behind_in_cifar10() -> dict[str, float]:
+    """In points; half a tenth counts as more, whatever its last bit."""
+    means = of_recipe_means("cifar10_moskovitz")
+    return {row: means["bp"] - mean + 1e-9 for row, mean in means.items()}
+
+
+def the_headline() -> list[str]:
+    behind, six = behind_in_cifar10(), by_depth("cnn", 6)
+    return [
+        f"`usf` and `frsf` are {behind['usf-strict']:.1f} and {behind['frsf']:.1f} points behind backpropagation",
+        f"kernel is {behind['fa-kernel']:.1f} points behind",
+        f"`usf` and `frsf` have {six['usf']:.3f} and {six['frsf']:.3f} in six convolutions without batch norm",
+        f"backpropagation has {six['bp']:.3f}, feedback alignment {six['fa']:.3f}, and an output layer on random "
+        f"features {six['shallow']:.3f}",
+    ]
+
+
+def of_cifar10() -> list[str]:
+    behind = behind_in_cifar10()
+    three = [f"{behind[row]:.1f}" for row in ("usf-strict", "usf-init", "frsf")]
+    return [
+        f"`usf-strict`, `usf-init` and `frsf` are {three[0]}, {three[1]} and {three[2]} points behind backpropagation",
+        f"{behind['fa-kernel']:.0f} points behind with a kernel and {behind['fa-dense']:.0f} with a dense matrix",
+    ]
+
+
+def of_depth() -> list[str]:
+    mlp, cnn, norm = by_depth("mlp", 8), by_depth("cnn", 6), by_depth("cnn-batch-norm", 6)
+    networks = [
+        by_depth(name, n) for name, last in (("mlp", 8), ("cnn", 6), ("cnn-batch-norm", 6)) for n in (1, 2, 4, last)
+    ]
+    least = min(means[rule] for means in networks for rule in ("usf", "frsf"))
+    return [
+        f"`shallow` falls to {mlp['shallow']:.3f}, {cnn['shallow']:.3f} and {norm['shallow']:.3f}",
+        f"keep `usf` and `frsf` at {least:.3f} or above at every depth",
+        f"`fa` falls to {mlp['fa']:.3f} and {cnn['fa']:.3f} without batch norm",
+    ]
+
+
+def of_five_seeds() -> list[str]:
+    groups = ends("compare-digits-cnn-five-seeds/runs.csv")
+    frsf, fa, usf = (
+        [float(one) for cell in paired(groups[rule], groups["bp"]) for one in cell.split(" to ")]
+        for rule in ("frsf", "fa", "usf")
+    )
+    assert usf[2] < 0 < usf[3], "the interval of usf contains 0"
+    points = [f"{-100 * frsf[i]:.1f}" for i in (0, 3, 2)]
+    interval = f"95 % interval {points[1]} to {points[2]}"
+    return [f"`frsf` is {points[0]} points behind backpropagation ({interval}) and `fa` {-100 * fa[0]:.0f}"]
+
+
+def of_seeds(name: str, rule: str, digits: int = 3, key: str = "rule") -> list[str]:
+    return [f"{value:.{digits}f}" for value in known(ends(name, key)[rule], "test_accuracy")]
+
+
+def of_every_rule() -> list[str]:
+    shown = [of_seeds("compare-all-digits-cnn/runs.csv", rule) for rule in ("kolen_pollack", "product")]
+    (a, b, c), (d, e, f) = shown
+    return [f"`kolen_pollack` has {a}, {b} and {c}, `product` {d}, {e} and {f}"]
+
+
+def of_every_rule_with_batch_norm() -> list[str]:
+    means = last_means("compare-all-digits-cnn-batch_norm-True/runs.csv", "rule")
+    below = [rule for rule in means if means[rule] < means["shallow"]]
+    assert below == ["pepita", "weight_perturbation"]
+    return [
+        f"all rules but `pepita` ({means['pepita']:.3f}) and `weight_perturbation` "
+        f"({means['weight_perturbation']:.3f}) are above `shallow` ({means['shallow']:.3f})"
+    ]
+
+
+def of_mnist_hidden() -> list[str]:
+    bp, fa = (float(read(f"train-mnist-mlp-{rule}/history.csv")[-1]["test_accuracy"]) for rule in ("bp", "fa"))
+    return [f"ends {100 * (bp - fa):.1f} points behind"]
+
+
+def of_lenet() -> list[str]:
+    lines = {line["row"]: line for line in read("reproduce-mnist_lenet/table.csv")}
+    most = max(float(lines[row]["difference"]) for row in ("bp", "usf"))
+    return [f"within {math.ceil(10 * most) / 10:.1f} points of BioTorch"]
+
+
+def of_local_mnist() -> list[str]:
+    means = of_recipe_means("mnist_local")
+    error = 100 * math.sqrt(means["bp"] / 100 * (1 - means["bp"] / 100) / 10_000)
+    return [f"`sim` is {means['sim'] - means['bp']:.1f} points behind", f"a standard error of {error:.1f}"]
+
+
+def of_static() -> list[str]:
+    first, *others = of_seeds("reproduce-digits_static/curves.csv", "static", 2, "row")
+    return [f"to {first}, {' and '.join(others)}", f"stays at {of_recipe_means('digits_static')['fresh'] / 100:.2f}"]
+
+
+def of_search_without_decay() -> list[str]:
+    """The best held-out loss of each search; the score of a run is its negative."""
+
+    def best(folder: str, rule: str) -> float:
+        groups = by(f"rates/{folder}/trials.csv", "lr", rule=rule, diverged="0", error="")
+        return -max(statistics.fmean(known(lines, "score")) for lines in groups.values())
+
+    with_decay, without = (
+        [f"{best(folder, rule):.2f}" for rule in ("bp", "recirculation")]
+        for folder in ("autoencoder", "autoencoder-no-decay")
+    )
+    return [f"held-out loss {' against '.join(without)}; with decay {' against '.join(with_decay)}"]
+
+
+JUDGED: dict[str, Callable[[], list[str]]] = {
+    "results": the_headline,
+    "cifar-10-with-the-papers-network": of_cifar10,
+    "depth-convolution-batch-norm": of_depth,
+    "five-seeds-beside-pytorch": of_five_seeds,
+    "every-rule": of_every_rule,
+    "every-rule-with-batch-norm": of_every_rule_with_batch_norm,
+    "mnist-with-one-hidden-layer": of_mnist_hidden,
+    "mnist-with-biotorchs-lenet": of_lenet,
+    "local-losses-on-mnist": of_local_mnist,
+    "synthetic-gradients-then-static-modules": of_static,
+    "autoencoders": of_search_without_decay,
+}
+
+
+def block(parts: list[Rows]) -> str:
+    """The text of a block: columns of names on the left, of numbers on the right."""
+    return "\n\n".join("\n".join(lines_of(part)) for part in parts)
+
+
+def lines_of(part: Rows) -> list[str]:
+    columns = list(zip(*part, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    left = [not all(re.match(r"[-+=]?\d|-?$", one) for one in column[1:]) for column in columns]
+    shown = [["-" * width for width in widths], *part[1:]]
+    return [
+        "  ".join(
+            cell.ljust(width) if to_left else cell.rjust(width)
+            for cell, width, to_left in zip(row, widths, left, strict=True)
+        ).rstrip()
+        for row in [part[0], *shown]
+    ]
+
+
+if __name__ == "__main__":
+    for heading in sys.argv[1:] or TABLES:
+        print(f"{heading}\n\n```\n{block(TABLES[heading].parts())}\n```\n")
