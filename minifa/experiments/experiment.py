@@ -637,22 +637,15 @@ def describe_options(options: Mapping[str, Any]) -> str:
 
 
 @functools.cache
-def shipped_rates() -> list[Row]:
-    """The grids that ship with the package, one row per learning rate tried (see
-    `minifa.experiments.tuning.rate_table`)."""
+def shipped_rates() -> dict[tuple[str, ...], list[Row]]:
+    """The learning rates that ship with the package, by the values of `OF_A_RATE`: each is the chosen one of a grid,
+    all of which are in tutorials/results/rates/grid.csv."""
     columns, *lines = csv_files.read(Path(__file__).with_name("recipes") / "rates.csv")
-    return [dict(zip(columns, line, strict=True)) for line in lines]
-
-
-@functools.cache
-def chosen_rates() -> dict[tuple[str, ...], list[Row]]:
-    """The rows of `shipped_rates` with the chosen rates, by the values of `OF_A_RATE`: a comparison asks for a rate
-    with every row that it writes."""
-    chosen: dict[tuple[str, ...], list[Row]] = {}
-    for row in shipped_rates():
-        if row["chosen"] == "1":
-            chosen.setdefault(tuple(row[key] for key in OF_A_RATE), []).append(row)
-    return chosen
+    rates: dict[tuple[str, ...], list[Row]] = {}
+    for line in lines:
+        row = dict(zip(columns, line, strict=True))
+        rates.setdefault(tuple(row[key] for key in OF_A_RATE), []).append(row)
+    return rates
 
 
 def shipped_rate(experiment: Experiment) -> Row | None:
@@ -671,7 +664,7 @@ def shipped_rate(experiment: Experiment) -> Row | None:
         experiment.optimizer,
     )
     return min(
-        chosen_rates().get(wanted, []),
+        shipped_rates().get(wanted, []),
         key=lambda row: (abs(math.log(int(row["epochs"]) / experiment.epochs)), len(rate_differences(experiment, row))),
         default=None,
     )

@@ -63,6 +63,8 @@ COMMANDS = [
     ["data", "--data-dir", "d"],
     ["info"],
     ["reproduce"],
+    ["results"],
+    ["results", "show", "digits-depth"],
     ["step", "--rule", "fa"],
     ["train", *XOR, "--rule", "fa:normalise=strict"],
     ["train", "--data", "digits", "--lr", "0.001", "--epochs", "1", "--batch-size", "512"],

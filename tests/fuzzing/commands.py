@@ -27,6 +27,7 @@ COMMANDS = {
     "info": [],
     "figures": ["run"],
     "attack": ["run", "--attack", "fgsm", "--examples", "4"],
+    "results": ["compare", "run/history.csv", "digits-cnn"],
     "compare": [*QUICK, "--rules", "bp,fa", "--seeds", "1", "--jobs", "1"],
 }
 VALUES = (

@@ -1,0 +1,187 @@
+"""`minifa results`: the results archive: list its tables, show one, and compare one's own runs with it."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
+
+import argparse
+from collections.abc import Iterable, Sequence
+
+from ..experiments import results_archive, score_files
+from ..experiments.differences import Difference
+from ..experiments.results_archive import ENGINE, Key, Table
+from ..experiments.score_files import UNITS, FileScores
+from ..storage import csv_files
+from ..text import entries, listed, table, terminal_width, wrap
+from .exit_codes import OK
+
+UNKNOWN = "not recorded"
+FACTS: tuple[str, ...] = ("command", "commit", "added", "version", "data", "network", "epochs", "machine", "date")
+FACTS += ("wall_time", "training", "peer")
+SHOWN_AS = {
+    "added": "in the repository since",
+    "wall_time": "wall time",
+    "training": "training, all runs",
+    "peer": "peers",
+}
+NAMES = {"list": "", "show": "NAME", "compare": "MY.csv NAME"}  # what each action is given
+
+
+def describe(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "list: the tables of the results archive. show NAME: one of them, with what is known of its runs. compare "
+        "MY.csv NAME: your own runs beside a table: runs.csv of minifa compare, table.csv or curves.csv of minifa "
+        "reproduce, sweep.csv, survey.csv, or any CSV file with the columns rule (or row), seed and score. In a "
+        "history the last epoch of each run counts."
+    )
+    command.add_argument("action", nargs="?", choices=NAMES, default="list", metavar="ACTION", help=", ".join(NAMES))
+    command.add_argument("names", nargs="*", metavar="NAME", help="of a table; to compare: MY.csv NAME")
+    command.add_argument("--csv", action="store_true", help="show: print the runs of the table as CSV")
+    command.add_argument("--score", metavar="COLUMN", help="compare: the column of MY.csv with the scores")
+    command.add_argument(
+        "--unit", choices=UNITS, help="compare: the unit of the scores (default: percent if one is above 1)"
+    )
+    command.add_argument("--network", help="compare: one of several networks of the table, or of MY.csv")
+
+
+def run(options: argparse.Namespace) -> int:
+    wanted = NAMES[options.action].split()
+    if len(options.names) != len(wanted):
+        given = " ".join(options.names) or "nothing"
+        raise ValueError(f"expected minifa results {options.action} {' '.join(wanted)}".rstrip() + f", got {given}")
+    for option, action in {"csv": "show", "score": "compare", "unit": "compare", "network": "compare"}.items():
+        if getattr(options, option) and options.action != action:
+            raise ValueError(f"--{option} belongs to minifa results {action}, not to {options.action}")
+    if options.action == "list":
+        print(_list())
+        return OK
+    chosen = results_archive.load(options.names[-1])
+    if options.action == "compare":
+        print(_compare(options, chosen))
+    elif options.csv:
+        columns = list(chosen.lines[0])
+        print(csv_files.text_of([columns, *([line[key] for key in columns] for line in chosen.lines)]), end="")
+    else:
+        print(_show(chosen))
+    return OK
+
+
+def _list() -> str:
+    lines = {}
+    for name in results_archive.names():
+        one = results_archive.load(name)
+        counts = sorted({scores.n for scores in one.scores().values()})
+        seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] > 1)}"
+        lines[name] = f"{one.facts['title']}: {one.measure.name}, {len(one.scores())} rows, {seeds}"
+    hint = "minifa results show NAME shows a table, minifa results compare MY.csv NAME compares your runs with it"
+    return f"{entries(lines)}\n\n{wrap(hint)}"
+
+
+# A table
+
+
+def _show(one: Table) -> str:
+    scores, differences = one.scores(), one.from_reference()
+    peers = {engine: one.scores(engine) for engine in one.engines if engine != ENGINE}
+    reference = one.facts.get("reference", "bp")
+    columns = ("row", "lr", "runs", "score", f"vs {reference}", "s.e.", "95 % interval", "df", *peers)
+    first = 0 if len(one.networks) > 1 else 1  # without the network
+    rows = [("network", *columns)[first:]]
+    for key, mine in scores.items():
+        diverged = f", {one.diverged(key)} diverged" if one.diverged(key) else ""
+        cells = (one.value(key, "lr"), f"{mine.n}{diverged}", mine.shown(one.measure))
+        beside = [theirs[key].shown(one.measure) if key in theirs else "" for theirs in peers.values()]
+        rows.append((*key[first:], *cells, *_difference(differences.get(key), one), *beside))
+    shown = table(rows, right_from=2, width=terminal_width())
+    texts = wrap(one.facts["title"]), shown, wrap(_legend(one)), _facts(one), wrap(one.facts.get("judgement", UNKNOWN))
+    return "\n\n".join(texts)
+
+
+def _difference(difference: Difference | None, one: Table) -> tuple[str, str, str, str]:
+    """Mean, standard error, interval and degrees of freedom as cells; * behind the mean of unpaired runs."""
+    if difference is None:
+        return "", "", "", ""
+    mean = one.measure.shown(difference.mean, "+") + "*" * (not difference.paired)
+    if difference.low is None or difference.high is None or difference.standard_error is None:
+        return mean, "-", "-", "-"
+    shown = one.measure.shown
+    return (
+        mean,
+        shown(difference.standard_error),
+        f"{shown(difference.low, '+')} to {shown(difference.high, '+')}",
+        f"{difference.df:.3g}",
+    )
+
+
+def _legend(one: Table) -> str:
+    measure, when = one.measure, one.facts.get("measured", UNKNOWN)
+    better = "higher" if measure.higher_is_better else "lower"
+    differences = one.from_reference().values()
+    text = f"score: {measure.name} ({when}), mean ± sd over runs; {better} is better."
+    if differences:
+        reference = one.facts.get("reference", "bp")
+        text += (
+            f" vs {reference}: the mean difference over the common seeds, with the standard error and t interval of "
+            "paired seeds: other seeds, not other test examples."
+        )
+    if not all(difference.paired for difference in differences):
+        text += " *: not paired (Welch), because the scores of single seeds were not recorded."
+    return text
+
+
+def _facts(one: Table) -> str:
+    seeds = sorted({seed for scores in one.scores().values() for seed in scores.by_seed})
+    by_default = ", ".join(map(str, seeds)) or UNKNOWN
+    known = {SHOWN_AS.get(key, key): str(one.facts.get(key, UNKNOWN)) for key in FACTS}
+    files = ", ".join(source["file"] for source in one.facts["source"])
+    return entries({**known, "seeds": one.facts.get("seeds", by_default), "in tutorials/results": files})
+
+
+# Comparison
+
+
+def _compare(options: argparse.Namespace, one: Table) -> str:
+    path = options.names[0]
+    mine = score_files.read_scores(path, one.measure, options.score, options.unit)
+    scores = results_archive.of_network(mine.scores, one, options.network)
+    common, only_mine, only_archived = results_archive.compare(scores, one)
+    if not common:
+        raise ValueError(
+            f"'{path}' and the table {one.name} have no row in common: {_listed(scores)} in the file, "
+            f"{_listed(one.scores())} in the table"
+        )
+    columns = ("row", "mine", "archive", "verdict", "difference", "s.e.", "95 % interval", "df")
+    first = 0 if len(one.networks) > 1 else 1  # without the network
+    rows = [("network", *columns)[first:]]
+    for row in common:
+        both = [f"{some.shown(one.measure)} ({some.n})" for some in (row.mine, row.archived)]
+        mean, *others = _difference(row.difference, one)
+        words = (cell.replace(" ", "\u00a0") for cell in (*both, row.verdict))  # a line break inside is hard to read
+        rows.append((*row.key[first:], *words, mean.rstrip("*"), *others))
+    networks = {key[0] for key in scores}
+    notes = _notes(one, mine, only_mine, [key for key in only_archived if key[0] in networks])
+    shown = table(rows, right_from=5 - first, width=terminal_width())
+    return "\n".join([wrap(f"{path} beside {one.name}: {one.facts['title']}"), "", shown, "", *map(wrap, notes)])
+
+
+def _listed(keys: Iterable[Key], most: int = 12) -> str:
+    return listed((" ".join(filter(None, key)) for key in keys), most)
+
+
+def _notes(one: Table, mine: FileScores, only_mine: Sequence[Key], only_archived: Sequence[Key]) -> list[str]:
+    measure = one.measure
+    unit = f" ({mine.unit})" if mine.unit else ""
+    better = "higher" if measure.higher_is_better else "lower"
+    notes = [
+        f"mine: the column {mine.column}{unit}, as {measure.name}; archive: {measure.name} "
+        f"({one.facts.get('measured', UNKNOWN)}); mean ± sd (number of runs); {better} is better. Difference: mine - "
+        "archive, Welch's standard error and 95 % t interval. Of twenty rows without a difference one shows one by "
+        "chance."
+    ]
+    epochs = one.facts.get("epochs")
+    if mine.epochs and epochs is not None and mine.epochs != [epochs]:
+        notes.append(f"epochs: {', '.join(map(str, mine.epochs[:8]))} in the file, {epochs} in the archive")
+    notes += mine.notes
+    notes += [f"only in the file: {_listed(only_mine)}"] if only_mine else []
+    notes += [f"only in the archive: {_listed(only_archived)}"] if only_archived else []
+    return notes
