@@ -12,7 +12,7 @@ from .. import backend, rules
 from ..console import print_stderr
 from ..experiments import Experiment, load_data, processes, resume, run_folder, study, survey_results, surveys
 from ..experiments.study import Outcome
-from ..experiments.survey_results import Survey
+from ..experiments.survey_results import Survey, counted
 from ..experiments.surveys import Cell, Lines
 from ..signals import exit_code
 from ..storage.atomic import expanded, make_folder, write_atomic
@@ -145,6 +145,7 @@ def _describe(cells: Sequence[Cell], runs: int, left: int, jobs: int | None) -> 
     rules_shown, networks = ({getattr(cell, name) for cell in cells} for name in ("rule", "network"))
     at_once = processes.at_once(jobs, max(left, 1))
     return (
-        f"{len(rules_shown)} rules on {len(networks)} networks; of these combinations the rule refuses {refused}, and "
-        f"for {no_rate} no learning rate was searched. {runs} runs, {left} to make, {at_once} at a time"
+        f"{counted(len(rules_shown), 'rule')} on {counted(len(networks), 'network')}; of these combinations the rule "
+        f"refuses {refused}, and for {no_rate} no learning rate was searched. {counted(runs, 'run')}, {left} to make, "
+        f"{at_once} at a time"
     )

@@ -21,7 +21,7 @@ from ..storage.atomic import expanded, write_atomic
 from .chance_levels import known_rule
 from .differences import Difference
 from .run_page import PAGE
-from .survey_results import REFERENCE, Found, Survey, read, way_of
+from .survey_results import REFERENCE, Found, Survey, counted, read, way_of
 from .tables import mean_sd, sampling_error
 
 DETAILS = {  # columns that show one network at a time
@@ -60,6 +60,7 @@ def write(folder: str | Path) -> Path:
 
     Raises:
         FileNotFoundError, DataFileError: as in `minifa.experiments.survey_results.read`.
+        ValueError: the table has no lines.
         OSError: the page cannot be written.
     """
     place = expanded(folder)
@@ -74,13 +75,15 @@ def page(survey: Survey, beside: list[str]) -> str:
         survey: the survey.
         beside: names of files in its folder, which the page links to.
     """
+    if not survey.rules:
+        raise ValueError("the survey has no lines to show")
     script, style = (PAGES.joinpath(f"survey.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
     shown = "".join(
         f'table[data-network="{name}"] .of-{name} {{ display: inline; }}\n' for name in map(_text, survey.networks)
     )
-    title = f"Every rule on {_count(survey.networks)} ({_text(survey.data)})"
+    title = f"{counted(len(survey.rules), 'rule')} on {_places(survey.networks)} ({_text(survey.data)})"
     parts = [
         f"<h1>{title}</h1>",
         *_introduction(survey),
@@ -106,19 +109,17 @@ def _text(value: Any) -> str:
     return html.escape(str(value).encode(errors="replace").decode())
 
 
-def _count(networks: list[str]) -> str:
-    return networks[0] if len(networks) == 1 else f"{len(networks)} networks"
+def _places(networks: list[str]) -> str:
+    return networks[0] if len(networks) == 1 else counted(len(networks), "network")
 
 
 def _introduction(survey: Survey) -> Iterator[str]:
     seeds = {line["seed"] for line in survey.lines if line["seed"]}
-    several = "s" * (len(seeds) != 1)
     yield (
-        f"<p>Test accuracy after {survey.epochs} epoch{'s' * (survey.epochs > 1)}, mean ± sd over {len(seeds)} "
-        f"seed{several}, each rule at the learning rate that was searched for it on that network. Below it: the "
-        "difference from bp on the same network, paired by seed, ± its standard error over seeds. Always guessing the "
-        f"most frequent class is right for {survey.chance:.3f} of the test examples. "
-        f"{sampling_error(survey.test_examples)}.</p>"
+        f"<p>Test accuracy after {counted(survey.epochs, 'epoch')}, mean ± sd over {counted(len(seeds), 'seed')}, "
+        "each rule at the learning rate that was searched for it on that network. Below it: the difference from bp on "
+        "the same network, paired by seed, ± its standard error over seeds. Always guessing the most frequent class is "
+        f"right for {survey.chance:.3f} of the test examples. {sampling_error(survey.test_examples)}.</p>"
     )
     yield (
         '<p class="soft">A heading sorts by its column, and again in the other direction. Empty cells come last.</p>'

@@ -199,6 +199,11 @@ def read(folder: str | Path) -> Survey:
     return of_lines([checked(line, place / TABLE) for line in lines], experiment.epochs, load_data(experiment))
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 rule", "2 rules"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 # The table as text
 
 
@@ -209,7 +214,7 @@ def summary(survey: Survey) -> str:
     band = survey.chance_angles(survey.detailed)
     chance = "" if band is None else f" (random feedback: {band[0]:.1f} to {band[1]:.1f})"
     meaning = (
-        f"Test accuracy after {survey.epochs} epoch{'s' * (survey.epochs > 1)}, mean ± sd over seeds; each rule at its "
+        f"Test accuracy after {counted(survey.epochs, 'epoch')}, mean ± sd over seeds; each rule at its "
         f"own learning rate. The other columns are for {survey.detailed}: the first epoch with an accuracy of 0.9 "
         "(-: a seed did not reach it); the angle in degrees between the rule's error and backpropagation's at the "
         f"lowest layer{chance}; the multiply-adds of a training step relative to backpropagation's; the numbers that "

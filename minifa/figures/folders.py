@@ -17,6 +17,7 @@ from ..data.augment import for_evaluation
 from ..experiments import Experiment, Result, run_folder, survey_results, surveys
 from ..experiments.experiment import MEASURED_ON, augmentation_of, describe_options
 from ..experiments.tables import is_aligned
+from ..experiments.survey_results import counted
 from ..layers.windowed import Windowed
 from ..network import Network
 from ..rules.base import Rule
@@ -73,7 +74,11 @@ def of_run(folder: str | Path, dark: bool = False) -> dict[str, Figure]:
     path, dark = expanded(folder), check_bool(dark, "dark")
     if (path / surveys.TABLE).is_file():
         found = survey_results.read(path)
-        return {"survey": survey_of_networks(found, f"Every rule on {', '.join(found.networks)}", dark=dark)}
+        return {
+            "survey": survey_of_networks(
+                found, f"{counted(len(found.rules), 'rule')} on {', '.join(found.networks)}", dark=dark
+            )
+        }
     results = run_folder.read_results(path)
     if not (path / "network.npz").is_file():
         return _of_comparison(results, dark)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
-from ..experiments.survey_results import REFERENCE, Found, Survey
+from ..experiments.survey_results import REFERENCE, Found, Survey, counted
 from ..validation import check_type
 from .curves import in_lines
 from .style import SMALL, colour, drawing, muted
@@ -40,7 +40,9 @@ def survey_of_networks(survey: Survey, title: str = "", *, dark: bool = False) -
         raise ValueError("the survey has no lines to draw")
     places, headings = _places(survey)
     rows = max(places.values()) + 1
-    facts = f"Test accuracy after {survey.epochs} epochs, one dot per seed, each rule at its own learning rate."
+    facts = (
+        f"Test accuracy after {counted(survey.epochs, 'epoch')}, one dot per seed, each rule at its own learning rate."
+    )
     with drawing(1.1 + ROW * rows, title, facts, dark=dark) as figure:
         panels = figure.subplots(1, len(survey.networks), sharey=True, squeeze=False)[0]
         for axes, network in zip(panels, survey.networks, strict=True):

@@ -29,7 +29,7 @@ from PIL import Image
 import minifa as mf
 from minifa import Conv2d, Flatten, Linear, Network, ReLU, Residual, Tanh, cli, figures, metrics
 from minifa.data import DataFileError
-from minifa.experiments import Experiment, Result, run_folder
+from minifa.experiments import Experiment, Result, run_folder, survey_results, surveys
 from minifa.figures import style
 from minifa.testing.examples import ALL_RULES, batch, model_for, network_for, small_convnet
 from minifa.training import History
@@ -1218,6 +1218,44 @@ def test_a_figure_of_attacks_shows_every_quantity_at_its_value_and_the_share_of_
         figures.robustness(mf.attacks.AttackReport(mf.attacks.Units("inputs")))
 
 
+def surveyed():
+    """Two networks: one rule without a rate on the second one, one that both networks refuse, one with a diverged
+    run."""
+    empty = dict.fromkeys(surveys.COLUMNS, "")
+    made = {"bp": (0.9, 0.95), "fa": (0.8, 0.3), "dfa": (0.5, None)}
+    lines = [
+        {**empty, "network": network, "rule": rule, "lr": "0.1", "seed": str(seed), "diverged": str(int(rule == "fa"))}
+        | {"test_accuracy": str(scores[place] + 0.02 * seed)}
+        for place, network in enumerate(("mlp", "cnn"))
+        for rule, scores in made.items()
+        if scores[place] is not None
+        for seed in (0, 1)
+    ]
+    lines.append({**empty, "network": "cnn", "rule": "dfa", "not_run": "no rate: none was searched"})
+    lines += [{**empty, "network": name, "rule": "gevb", "not_run": "refused: units"} for name in ("mlp", "cnn")]
+    return survey_results.Survey(lines, 5, "digits", 360, 0.1)
+
+
+def test_a_survey_has_a_panel_for_each_network_a_dot_for_each_seed_and_words_for_rules_that_were_not_run():
+    figure = figures.survey_of_networks(surveyed(), "two networks")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["mlp", "cnn"]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["bp", "fa", "dfa", "gevb"]
+    rows = dict(zip(labels, figure.axes[0].get_yticks(), strict=True))
+    expected = {"mlp": {"bp": 0.9, "fa": 0.8, "dfa": 0.5}, "cnn": {"bp": 0.95, "fa": 0.3}}
+    for axes, scores in zip(figure.axes, expected.values(), strict=True):
+        dots = [tuple(dot) for one in axes.findobj(PathCollection) for dot in np.asarray(one.get_offsets())]
+        assert dots == [
+            pytest.approx((score + 0.02 * seed, rows[rule])) for rule, score in scores.items() for seed in (0, 1)
+        ]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["no rate", "refused"]
+    assert "Error straight to each layer, or to none" in words(figure)
+    with pytest.raises(ValueError, match="the survey has no lines to draw"):
+        figures.survey_of_networks(survey_results.Survey([], 5, "digits", 360, 0.1))
+    with pytest.raises(TypeError, match="must be a minifa.experiments.survey_results.Survey"):
+        figures.survey_of_networks([])
+
+
 QUANTITIES = ["loss", "accuracy", "weight_angle"]
 
 
@@ -1320,6 +1358,7 @@ PICTURES = {
     "history": (LINES, lambda dark: figures.history_curves(histories(), QUANTITIES, dark=dark)),
     "memory": (LINES, lambda dark: figures.activation_memory(peaks(), dark=dark)),
     "robustness": (LINES, lambda dark: figures.robustness(attacked(), dark=dark)),
+    "networks": (LINES, lambda dark: figures.survey_of_networks(surveyed(), dark=dark)),
     "products": (CELLS, lambda dark: figures.products(*equations(), dark=dark)),
     "snapshots": (CELLS, lambda dark: figures.snapshots(*film(), dark=dark)),
     "im2col": (LINES, lambda dark: figures.im2col(4, 4, 3, 1, 1, dark=dark)),

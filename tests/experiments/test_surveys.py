@@ -13,6 +13,7 @@ from minifa.experiments.survey_results import Survey
 from minifa.experiments.surveys import Lines, Task
 from minifa.storage import csv_files
 
+pytestmark = pytest.mark.usefixtures("draws_nothing")  # but for the survey of the fixture `made`
 DIGITS = data.load("digits")
 SHORT = ["survey", "--epochs", "1", "--jobs", "1", "--quiet"]
 
@@ -224,6 +225,31 @@ def test_a_folder_is_read_again(made, tmp_path):
     (tmp_path / "survey.csv").write_bytes((made / "survey.csv").read_bytes())
     with pytest.raises(DataFileError, match="is not a folder of a survey"):
         survey_results.read(tmp_path)
+
+
+def test_an_interrupt_keeps_the_finished_runs(tmp_path, capsys, monkeypatch):
+    def interrupted(work, tasks, jobs, tick):
+        yield work(tasks[0])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("minifa.experiments.study.run_all", interrupted)
+        assert survey(tmp_path, "--rules", "bp,fa", "--networks", "mlp", "--seeds", "1") == 130
+    assert [line["rule"] for line in lines_of(tmp_path)] == ["bp"]
+    assert f"interrupted: 1 of 2 runs are in {tmp_path}" in capsys.readouterr().err
+    assert survey(tmp_path, "--rules", "bp,fa", "--networks", "mlp", "--seeds", "1") == 0
+    assert [line["rule"] for line in lines_of(tmp_path)] == ["bp", "fa"]
+
+
+def test_the_folder_has_a_picture_and_a_page_which_are_drawn_again_by_minifa_figures(made, tmp_path, capsys):
+    assert (made / "figures" / "survey.png").is_file()
+    for name in ("survey.csv", "config.json"):
+        (tmp_path / name).write_bytes((made / name).read_bytes())
+    assert cli.main(["figures", str(tmp_path), "--dark"]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "figures/survey-dark.png"), str(tmp_path / "index.html")]
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert 'data-rule="gevb"' in page and 'href="survey.csv"' in page
+    assert 'href="figures/survey.png"' in (made / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_table_has_a_row_for_each_rule_and_is_readable_at_120_columns(made):
