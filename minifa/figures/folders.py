@@ -16,8 +16,8 @@ from ..chance import bands_in_time
 from ..data.augment import for_evaluation
 from ..experiments import Experiment, Result, run_folder, survey_results, surveys
 from ..experiments.experiment import MEASURED_ON, augmentation_of, describe_options
-from ..experiments.tables import is_aligned
 from ..experiments.survey_results import counted
+from ..experiments.tables import is_aligned
 from ..layers.windowed import Windowed
 from ..network import Network
 from ..rules.base import Rule
