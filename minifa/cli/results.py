@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from ..experiments import results_archive, score_files
 from ..experiments.differences import Difference
-from ..experiments.results_archive import ENGINE, Comparison, Key, Table
+from ..experiments.results_archive import ENGINE, SAME, Comparison, Key, Table
+from ..experiments.row_differences import NO_WIDTH
 from ..experiments.score_files import UNITS, FileScores
 from ..storage import csv_files
 from ..text import entries, listed, table, terminal_width, wrap
@@ -73,10 +74,7 @@ def _list() -> str:
         counts = sorted({scores.n for scores in one.scores().values()})
         seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] > 1)}"
         lines[name] = f"{one.facts['title']}: {one.measure.name}, {len(one.scores())} rows, {seeds}"
-    hint = (
-        "minifa results show NAME shows a table, minifa results compare MY.csv NAME compares your runs with it; minifa "
-        "rules explains the rules"
-    )
+    hint = "minifa results show NAME shows a table, minifa results compare MY.csv NAME compares your runs with it"
     return f"{entries(lines)}\n\n{wrap(hint)}"
 
 
@@ -107,10 +105,11 @@ def _difference(difference: Difference | None, one: Table) -> tuple[str, str, st
     mean = one.measure.shown(difference.mean, "+") + "*" * (not difference.paired)
     if difference.low is None or difference.high is None or difference.standard_error is None:
         return mean, "-", "-", "-"
-    shown = one.measure.shown
+    if difference.standard_error < SAME * one.measure.full:
+        return mean, one.measure.shown(0.0), NO_WIDTH, f"{difference.df:.3g}"
     return (
         mean,
-        shown(difference.standard_error),
+        one.measure.shown(difference.standard_error),
         f"{difference.low:+.{one.measure.decimals}f} to {difference.high:+.{one.measure.decimals}f}",  # -0.00: below 0
         f"{difference.df:.3g}",
     )
@@ -134,8 +133,11 @@ def _legend(one: Table) -> str:
         texts.append("*: not paired (Welch), because no common seed is recorded.")
     if any(difference.low is None for difference in differences):
         texts.append("-: one pair or one run gives no interval.")
+    if any(NO_WIDTH in _difference(difference, one) for difference in differences):
+        texts.append(f"{NO_WIDTH}: the difference is the same under every seed, from which no interval follows.")
     peers = [engine for engine in one.engines if engine != ENGINE]
     texts += [f"{' and '.join(peers)}: scores from elsewhere, see peers."] if peers else []
+    texts.append("minifa rules explains the rules.")
     return " ".join(texts)
 
 

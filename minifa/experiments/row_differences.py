@@ -22,6 +22,7 @@ from .recipes import Claim, Recipe
 from .study import Outcome, folder_of
 
 Runs = Mapping[int, Outcome]  # the finished runs of a row, by seed
+NO_WIDTH = "no width"
 HEAD = ("row", "mean", "pairs", "s.e. (seeds)", "s.e. (images)", "95 % interval", "df")
 
 
@@ -35,8 +36,9 @@ def score(result: Row, measure: str) -> float:
 
 def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
     """The difference of each row from the reference: ``row``, ``reference``, ``mean``, ``pairs``; with several seeds
-    ``sd``, ``standard_error``, ``df``, ``low`` and ``high``; and ``image_error``, if it is known for every run which
-    test examples it classifies correctly. Rows that have no seed in common with the reference are left out.
+    ``sd``, ``standard_error``, ``df``, ``low`` and ``high``; ``diverged``, how many of these runs did, if any; and
+    ``image_error``, if it is known for every run which test examples it classifies correctly. Rows that have no seed in
+    common with the reference are left out.
 
     Args:
         recipe: the recipe with the table.
@@ -64,6 +66,8 @@ def _difference(recipe: Recipe, name: str, mine: Runs, theirs: Runs, known: dict
     numbers = {"sd": d.sd, "standard_error": d.standard_error, "df": d.df, "low": d.low, "high": d.high}
     row.update({key: value for key, value in numbers.items() if value is not None})
     common = sorted(mine.keys() & theirs.keys())
+    if diverged := sum(bool(runs[seed].result.get("diverged")) for runs in (mine, theirs) for seed in common):
+        row["diverged"] = diverged
     if recipe.measure == "loss" or any(_test_set(mine[seed]) != _test_set(theirs[seed]) for seed in common):
         return row
     for seed in common:
@@ -154,7 +158,11 @@ def _number(row: Row, key: str, measure: str) -> str:
 
 
 def _interval(row: Row, measure: str) -> str:
-    return f"{_signed(row['low'], measure)} to {_signed(row['high'], measure)}" if "low" in row else ""
+    if "low" not in row:
+        return ""
+    return (
+        NO_WIDTH if row["low"] == row["high"] else f"{_signed(row['low'], measure)} to {_signed(row['high'], measure)}"
+    )
 
 
 def notes(recipe: Recipe, rows: Sequence[Row]) -> list[str]:
@@ -171,6 +179,10 @@ def notes(recipe: Recipe, rows: Sequence[Row]) -> list[str]:
             "matrices, on these test examples",
             "95 % interval: over seeds, from Student's t with df = pairs - 1",
         ]
+    if any("low" in row and row["low"] == row["high"] for row in rows):
+        texts.append(f"{NO_WIDTH}: the difference is the same under every seed, from which no interval follows")
+    if diverged := [row["row"] for row in rows if "diverged" in row]:
+        texts.append(f"diverged, in {', '.join(diverged)} or the reference: such runs count with their last score")
     if any("image_error" in row for row in rows):
         texts.append(
             "s.e. (images): sd over the test examples of the difference of each (correct: 1, wrong: 0; mean over "

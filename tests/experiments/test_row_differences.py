@@ -239,6 +239,29 @@ def test_diverged_losses_decide_nothing():
     assert "in test loss" in row_differences.text_of(recipe, rows)
 
 
+def test_diverged_runs_and_equal_differences_are_said():
+    """A claim that holds because of them would be no finding."""
+    recipe = recipes.parse(TABLE)
+    scores = {"out": [0.5], "exact": [0.7, 0.8, 0.9], "fa": [0.1, 0.1, 0.1]}
+    outcomes = invented(recipe, scores)
+    assert not any(one.startswith(("diverged", "no width")) for one in _notes(recipe, outcomes))
+    outcomes[-1].result["diverged"] = True
+    rows = row_differences.rows_of(recipe, outcomes)
+    assert [row.get("diverged") for row in rows] == [None, 1]
+    assert "diverged, in fa or the reference: such runs count with their last score" in _notes(recipe, outcomes)
+    equal = invented(recipe, {**scores, "fa": [0.7 - 7 / 360, 0.8 - 7 / 360, 0.9 - 7 / 360]})
+    assert "no width" in row_differences.text_of(recipe, row_differences.rows_of(recipe, equal))
+    notes = _notes(recipe, equal)
+    assert "no width: the difference is the same under every seed, from which no interval follows" in notes
+    assert "claim: fa within 90 points of exact: not decided by these seeds (-1.94, 95 % interval no width" in " ".join(
+        notes
+    )
+
+
+def _notes(recipe, outcomes):
+    return row_differences.notes(recipe, row_differences.rows_of(recipe, outcomes))
+
+
 def test_a_changed_rule_leaves_no_reference():
     recipe = recipes.parse(TABLE.replace("claims", "# claims"), ["rule=usf"])
     scores = {"out": [0.5], "exact": [0.7, 0.8, 0.9], "fa": [0.6, 0.6, 0.6]}
