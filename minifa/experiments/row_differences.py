@@ -45,17 +45,20 @@ def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
         outcomes: outcomes of its runs. A file ``test_correct.npz`` that is missing in a run folder is made from the
             checkpoint.
     """
+    theirs, rows = _compared(recipe, outcomes)
+    known: dict[int, np.ndarray | None] = {}
+    return [_difference(recipe, name, runs, theirs, known) for name, runs in rows.items()]
+
+
+def _compared(recipe: Recipe, outcomes: Sequence[Outcome]) -> tuple[Runs, dict[str, Runs]]:
+    """The finished runs of the reference, and those of every row that has a seed in common with it."""
     runs: dict[str, dict[int, Outcome]] = {}
     for one in outcomes:
         if one.result is not None:
             runs.setdefault(one.task.name, {})[one.task.experiment.seed] = one
     theirs = runs.pop(recipe.reference, {})
-    known: dict[int, np.ndarray | None] = {}
-    return [
-        _difference(recipe, row.name, runs[row.name], theirs, known)
-        for row in recipe.rows
-        if runs.get(row.name, {}).keys() & theirs.keys()
-    ]
+    names = [row.name for row in recipe.rows if runs.get(row.name, {}).keys() & theirs.keys()]
+    return theirs, {name: runs[name] for name in names}
 
 
 def _difference(recipe: Recipe, name: str, mine: Runs, theirs: Runs, known: dict[int, np.ndarray | None]) -> Row:
@@ -113,11 +116,16 @@ def to_classify(recipe: Recipe, outcomes: Sequence[Outcome]) -> int:
     Args:
         recipe, outcomes: as for `rows_of`.
     """
-    if recipe.measure == "loss" or not recipe.reference:
+    if recipe.measure == "loss":
         return 0
-    finished = [one for one in outcomes if one.result is not None]
+    theirs, rows = _compared(recipe, outcomes)
+    needed = {}
+    for name, mine in rows.items():
+        for seed in mine.keys() & theirs.keys():
+            needed |= {(name, seed): mine[seed], (recipe.reference, seed): theirs[seed]}
     return sum(
-        correct_examples.read(folder_of(one.task), one.result) is None and has_checkpoint(one) for one in finished
+        correct_examples.read(folder_of(one.task), one.result) is None and has_checkpoint(one)
+        for one in needed.values()
     )
 
 

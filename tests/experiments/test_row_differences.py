@@ -158,6 +158,22 @@ def test_runs_of_an_earlier_version_are_classified_again_once(tmp_path, monkeypa
     assert "classified again" not in capsys.readouterr().err
 
 
+def test_runs_without_a_partner_are_not_classified_again(made, tmp_path):
+    folder, recipe, outcomes = made
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    for path in copy.glob("*/test_correct.npz"):
+        path.unlink()
+    there = [
+        study.Outcome(dataclasses.replace(one.task, folder=copy / one.task.folder.name), one.result) for one in outcomes
+    ]
+    alone = [one for one in there if one.task.name == "exact"]
+    others = [one for one in there if one.task.name != "exact"]
+    assert row_differences.to_classify(recipe, alone) == row_differences.to_classify(recipe, others) == 0
+    only_seed = [one for one in there if one.task.name in ("exact", "out")]  # out has the seed 0 only
+    assert row_differences.to_classify(recipe, only_seed) == 2
+    assert row_differences.to_classify(recipe, there) == 7
+
+
 def test_without_checkpoint_or_data_there_is_no_error_from_the_images(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("table.toml").write_text(TABLE, encoding="utf-8")
