@@ -119,7 +119,7 @@ def to_classify(recipe: Recipe, outcomes: Sequence[Outcome]) -> int:
     if recipe.measure == "loss":
         return 0
     theirs, rows = _compared(recipe, outcomes)
-    needed = {}
+    needed: dict[tuple[str, int], Outcome] = {}
     for name, mine in rows.items():
         for seed in mine.keys() & theirs.keys():
             needed |= {(name, seed): mine[seed], (recipe.reference, seed): theirs[seed]}
