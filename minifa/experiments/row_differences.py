@@ -183,8 +183,8 @@ def notes(recipe: Recipe, rows: Sequence[Row]) -> list[str]:
     texts = []
     if any("standard_error" in row for row in rows):
         texts += [
-            "s.e. (seeds): sd of the differences / sqrt(pairs): other initial weights, orders of examples and feedback "
-            "matrices, on these test examples",
+            "s.e. (seeds): what other initial weights, orders of examples and feedback matrices would change, on these "
+            "test examples: sd of the differences / sqrt(pairs)",
             "95 % interval: over seeds, from Student's t with df = pairs - 1",
         ]
     if any("low" in row and row["low"] == row["high"] for row in rows):
@@ -193,8 +193,8 @@ def notes(recipe: Recipe, rows: Sequence[Row]) -> list[str]:
         texts.append(f"diverged, in {', '.join(diverged)} or the reference: such runs count with their last score")
     if any("image_error" in row for row in rows):
         texts.append(
-            "s.e. (images): sd over the test examples of the difference of each (correct: 1, wrong: 0; mean over "
-            "seeds) / sqrt(examples): other test examples, for these trained networks"
+            "s.e. (images): what other test examples would change, for these trained networks: sd over the test "
+            "examples of the difference in being correct (1 or 0, mean over seeds) / sqrt(examples)"
         )
     lacking = [row["row"] for row in rows if "image_error" not in row]
     if lacking and recipe.measure != "loss":
@@ -220,7 +220,7 @@ def _judged(claim: Claim, row: Row, recipe: Recipe) -> str:
     sentence = f"{row['row']} {words} {row['reference']}"
     if row["pairs"] == 1:
         images = f", s.e. from the images {_number(row, 'image_error', recipe.measure)}" if "image_error" in row else ""
-        return f"{sentence}: {mean}{images}; one seed decides nothing about seeds"
+        return f"{sentence}: {mean}{images}; not decided, because one seed gives no interval"
     if "low" not in row:
         return f"{sentence}: {mean}; not decided, because a run diverged"
     degrees = f"{row['df']:g} degree{'s' * (row['df'] != 1)} of freedom"

@@ -120,14 +120,16 @@ def test_the_block_explains_its_columns_and_judges_the_claims(made):
     folder, _, _ = made
     text = " ".join((folder / "table.txt").read_text(encoding="utf-8").split())
     assert "differences from exact, paired by seed, in points of test accuracy" in text
-    assert "other initial weights, orders of examples and feedback matrices, on these test examples" in text
-    assert "other test examples, for these trained networks" in text
+    assert "what other initial weights, orders of examples and feedback matrices would change, on these test" in text
+    assert "what other test examples would change, for these trained networks: sd over" in text
     out, fa = rows_of(folder / "differences.csv")
     low, high = (f"{float(fa[key]):+.2f}" for key in ("low", "high"))
     assert (
         f"claim: fa within 90 points of exact: holds ({float(fa['mean']):+.2f}, 95 % interval {low} to {high}" in text
     )
-    assert f"s.e. from the images {float(out['image_error']):.2f}; one seed decides nothing about seeds" in text
+    assert (
+        f"s.e. from the images {float(out['image_error']):.2f}; not decided, because one seed gives no interval" in text
+    )
     assert max(map(len, (folder / "table.txt").read_text(encoding="utf-8").splitlines())) <= 80
 
 
@@ -251,7 +253,7 @@ def test_diverged_losses_decide_nothing():
     assert [row["row"] for row in rows] == ["out", "fa"] and "low" not in rows[1]
     (first, *others) = (one for one in row_differences.notes(recipe, rows) if one.startswith("claim"))
     assert first == "claim: fa within 90 of exact: +nan; not decided, because a run diverged"
-    assert others[1] == "claim: out at least 0.001 behind exact: +1.5; one seed decides nothing about seeds"
+    assert others[1] == "claim: out at least 0.001 behind exact: +1.5; not decided, because one seed gives no interval"
     assert "in test loss" in row_differences.text_of(recipe, rows)
 
 
