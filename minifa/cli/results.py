@@ -211,7 +211,7 @@ def _notes(
         f"mine: the column {mine.column}{unit}, as {measure.name}; archive: {measure.name} "
         f"({one.facts.get('measured', UNKNOWN)}); mean ± sd (number of runs); {better} is better. difference: mine - "
         "archive, with Welch's standard error, 95 % t interval and degrees of freedom; seeds are not paired. A "
-        "difference is shown if the interval excludes 0; by chance it does so in one of twenty rows without a difference."
+        "difference is shown if the interval excludes 0; by chance it does in one of twenty rows without any."
     ]
     epochs = one.facts.get("epochs")
     if mine.epochs and epochs is not None and mine.epochs != [epochs]:
