@@ -86,16 +86,25 @@ def _show(one: Table) -> str:
     peers = {engine: one.scores(engine) for engine in one.engines if engine != ENGINE}
     reference = one.facts.get("reference", "bp")
     columns = ("row", "lr", "runs", "score", f"vs {reference}", "s.e.", "95 % interval", "df", *peers)
-    first = 0 if len(one.networks) > 1 else 1  # without the network
-    rows = [("network", *columns)[first:]]
+    rows = []
     for key, mine in scores.items():
         diverged = f", {one.diverged(key)} diverged" if one.diverged(key) else ""
         cells = (one.value(key, "lr"), f"{mine.n}{diverged}", mine.shown(one.measure))
         beside = [theirs[key].shown(one.measure) if key in theirs else "" for theirs in peers.values()]
-        rows.append((*key[first:], *cells, *_difference(differences.get(key), one), *beside))
-    shown = table(rows, right_from=2, width=terminal_width())
+        rows.append((key, (*cells, *_difference(differences.get(key), one), *beside)))
+    shown = _by_network(columns, rows, right_from=2)
     texts = wrap(one.facts["title"]), shown, wrap(_legend(one)), _facts(one), wrap(one.facts.get("judgement", UNKNOWN))
     return "\n\n".join(texts)
+
+
+def _by_network(columns: Sequence[str], rows: Sequence[tuple[Key, Sequence[str]]], right_from: int) -> str:
+    """A text table of the rows of every network, below its name."""
+    blocks = []
+    for network in dict.fromkeys(key[0] for key, _ in rows):
+        lines = [columns, *((key[1], *cells) for key, cells in rows if key[0] == network)]
+        blocks += [network] if network else []
+        blocks.append(table(lines, right_from=right_from, width=terminal_width()))
+    return "\n\n".join(blocks)
 
 
 def _difference(difference: Difference | None, one: Table) -> tuple[str, str, str, str]:
@@ -163,16 +172,15 @@ def _compare(options: argparse.Namespace, one: Table) -> str:
             f"{_listed(one.scores())} in the table"
         )
     columns = ("row", "mine", "archive", "verdict", "difference", "s.e.", "95 % interval", "df")
-    first = 0 if len(one.networks) > 1 else 1  # without the network
-    rows = [("network", *columns)[first:]]
+    rows = []
     for row in common:
         both = [f"{some.shown(one.measure)} ({some.n})" for some in (row.mine, row.archived)]
         mean, *others = _difference(row.difference, one)
         words = (cell.replace(" ", "\u00a0") for cell in (*both, row.verdict))  # a line break inside is hard to read
-        rows.append((*row.key[first:], *words, mean.rstrip("*"), *others))
+        rows.append((row.key, (*words, mean.rstrip("*"), *others)))
     networks = {key[0] for key in scores}
     notes = _notes(one, mine, common, only_mine, [key for key in only_archived if key[0] in networks])
-    shown = table(rows, right_from=5 - first, width=terminal_width())
+    shown = _by_network(columns, rows, right_from=4)
     return "\n".join([wrap(f"{path} beside {one.name}: {one.facts['title']}"), "", shown, "", *map(wrap, notes)])
 
 

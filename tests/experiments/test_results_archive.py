@@ -494,6 +494,19 @@ def test_every_table_is_shown(name, capsys, monkeypatch):
     assert all(word in printed for word in facts["judgement"].split())
 
 
+@pytest.mark.parametrize("action", ["show digits-untied", "compare my.csv digits-untied"])
+def test_every_line_of_a_narrow_table_names_its_row(action, write, capsys, monkeypatch):
+    """Also in the columns that follow below, and with several networks."""
+    monkeypatch.setenv("COLUMNS", "70")
+    write((results_archive.FOLDER / "digits-untied.csv").read_text(encoding="utf-8"))
+    assert run(*action.split()) == 0
+    printed = capsys.readouterr().out.split("\n\nscore: ")[0].split("\n\nmine: ")[0]
+    networks = results_archive.load("digits-untied").networks
+    assert [block for block in printed.split("\n\n") if block in networks] == networks
+    lines = [line.split() for line in printed.splitlines() if "to " in line or "±" in line]
+    assert len(lines) >= 14 and {line[0] for line in lines} == {"bp", "fa"}
+
+
 def test_a_shown_difference_is_the_paired_one(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     assert run("show", "digits-cnn") == 0
@@ -526,7 +539,7 @@ def test_what_show_prints_as_csv_can_be_compared(write, capsys, monkeypatch):
     ("arguments", "words"),
     [
         ("compare-digits-cnn/runs.csv digits-cnn", "no difference shown"),
-        ("compare-digits-cnn/runs.csv digits-depth --network cnn-6", "cnn-6    fa       0.323 ± 0.074 (3)"),
+        ("compare-digits-cnn/runs.csv digits-depth --network cnn-6", "\nfa       0.323 ± 0.074 (3)"),
         ("reproduce-digits_targets/table.csv digits-targets", "2.67 ± 0.32 (5)"),
         ("reproduce-digits_targets/curves.csv digits-targets", "the same under every seed"),
         ("attacks/training.csv cifar10-20-epochs", "epochs: 10 in the file, 20 in the archive"),
