@@ -111,7 +111,9 @@ def test_a_trial_of_the_copy_resumes(jpeg, monkeypatch, tmp_path, capsys):
     out = tmp_path / "quick"
     runs, grid = ((out / name).read_text() for name in ("runs.csv", "rates.csv"))
     assert len(runs.splitlines()) == 5 and len(grid.splitlines()) == 9
-    assert "usf - bp, on the copy minus on lossless images" in (out / "table.txt").read_text()
+    text = (out / "table.txt").read_text()
+    assert "usf - bp, on the copy minus on lossless images" in text
+    assert "weight decay of bp: 0.0001\nweight decay of usf: 0\n" in text
     capsys.readouterr()
     (out / "runs.csv").write_text("".join(runs.splitlines(keepends=True)[:-1]))
     jpeg.main()
