@@ -253,6 +253,8 @@ def test_published_numbers_are_those_of_their_sources():
             del expected["dfa"]
             expected["dfa-stage"] = None
         assert published[name] == expected
+    for name, errors in {"mnist_lenet_20": (0.91, 1.70, 0.94, 0.91, 0.97)}.items():
+        assert published[name] == dict(zip(("bp", "fa", "usf", "brsf", "frsf"), errors, strict=True))
 
 
 # --- minifa train --recipe --------------------------------------------------------------------------------------------

@@ -350,6 +350,43 @@ def lenet() -> list[Rows]:
     return [rows(lenet_rows(), *reproduced("", True))]
 
 
+NETWORKS = ("mlp", "deep-mlp", "cnn", "cnn-batch-norm")
+
+
+def survey() -> list[Rows]:
+    """Accuracies on every network, the other columns on one; below PyTorch's accuracies."""
+
+    def on(network: str, cell: Cell) -> Cell:
+        def of_network(row: str, lines: Lines) -> str:
+            mine = [line for line in lines if line["network"] == network]
+            return mine[0]["not_run"].partition(":")[0] or cell(row, mine)
+
+        return of_network
+
+    def accuracy(row: str, lines: Lines) -> str:
+        return score("test_accuracy")(row, lines) + "*" * any(line["diverged"] == "1" for line in lines)
+
+    def measured(column: str, form: str) -> Cell:
+        """Mean over seeds on the deep MLP; "-" if a seed has no such number."""
+
+        def cell(row: str, lines: Lines) -> str:
+            deep = [line for line in lines if line["network"] == "deep-mlp" and not line["not_run"]]
+            values = known(deep, column)
+            return form.format(statistics.fmean(values)) if values and len(values) == len(deep) else "-"
+
+        return cell
+
+    columns = [(network, on(network, accuracy)) for network in NETWORKS]
+    columns += [("to .9", measured("epochs_to_90", "{:.1f}")), ("angle", measured("true_angle", "{:.1f}"))]
+    columns += [("products", measured("products", "{:.2f}")), ("feedback", measured("feedback_numbers", "{:,.0f}"))]
+    peers = [(one, peer(f"peer/survey-{one}.csv")) for one in NETWORKS]
+    engine = by("peer/survey-mlp.csv", "rule")
+    return [
+        rows(by("survey/survey.csv", "rule"), ("rule", name_of_row), *columns),
+        rows(engine, ("PyTorch", name_of_row), *peers),
+    ]
+
+
 def targets_digits() -> list[Rows]:
     """Angles at the activations, or, where a rule computes its errors there, at the weighted layers."""
 
@@ -631,6 +668,11 @@ TABLES: dict[str, Table] = {
         ["reproduce-mnist_lenet/table.csv", "reproduce-mnist_lenet-own-rates/table.csv"],
         lenet,
         lambda: total_seconds(line for lines in lenet_rows().values() for line in lines),
+    ),
+    "every-rule-on-four-networks": Table(
+        ["survey/survey.csv", *(f"peer/survey-{one}.csv" for one in NETWORKS)],
+        survey,
+        lambda: sum(known(list(read("survey/survey.csv")), "seconds")),
     ),
     "every-rule": of_compare("compare-all-digits-cnn", layers=True),
     "every-rule-with-batch-norm": of_compare("compare-all-digits-cnn-batch_norm-True"),

@@ -55,9 +55,11 @@ def is_current(name: str) -> bool:
 
 
 def runs_of(name: str) -> list[Line]:
-    """The lines of a table, with the seconds of training where they are known."""
+    """The lines of a table, network by network, with the seconds of training where they are known."""
     entry = catalogue()[name]
-    return [line for source in entry["source"] for line in lines_of(source, MEASURES[entry["measure"]])]
+    lines = [line for source in entry["source"] for line in lines_of(source, MEASURES[entry["measure"]])]
+    networks = list(dict.fromkeys(line.get("network", "") for line in lines))
+    return sorted(lines, key=lambda line: networks.index(line.get("network", "")))
 
 
 def text_of(name: str) -> str:
@@ -218,7 +220,7 @@ def of_peer(text: str, source: Mapping[str, Any], measure: Measure) -> Iterator[
         cells = re.split(r"\s{2,}", line.strip())
         if heading or not seeds or len(cells) < 2 or not re.match(r"\d", cells[1]):
             continue
-        facts: Line = {"row": cells[0], "rule": cells[0], "engine": engine}
+        facts: Line = {"network": source.get("network", ""), "row": cells[0], "rule": cells[0], "engine": engine}
         facts |= {"lr": float(cells[1])} if len(cells) > 2 else {}
         mean, _, sd = cells[2 if len(cells) > 2 else 1].partition(" ± ")
         score, n = converted(float(mean), factor, measure), len(seeds)
