@@ -19,7 +19,7 @@ from typing import Any
 from ..rules.base import Rule
 from ..storage.atomic import expanded, write_atomic
 from .chance_levels import known_rule
-from .differences import Difference
+from .differences import Difference, t_quantile
 from .run_page import PAGE
 from .survey_results import REFERENCE, Found, Survey, counted, read, way_of
 from .tables import mean_sd, sampling_error
@@ -36,8 +36,9 @@ MEANINGS = {
     "epochs_to_90": "the first epoch with a test accuracy of at least 0.9, mean over seeds; empty if a seed did not "
     "reach it.",
     "true_angle": "in degrees, between the rule's error and backpropagation's at the lowest layer, after training; "
-    "empty if the rule sends no error there, or makes several passes.",
-    "weight_angle": "in degrees, mean over the layers, after training; empty without a B of W's shape.",
+    "empty if the rule sends no error there, or makes several passes, or if a run diverged.",
+    "weight_angle": "in degrees, mean over the layers, after training; empty without a B of W's shape, or if a "
+    "run diverged.",
     "products": "multiply-adds of a training step relative to backpropagation's on the same network, the learning of "
     "the feedback included.",
     "feedback_numbers": "numbers that the rule keeps for the way back, besides W.",
@@ -114,12 +115,12 @@ def _places(networks: list[str]) -> str:
 
 
 def _introduction(survey: Survey) -> Iterator[str]:
-    seeds = {line["seed"] for line in survey.lines if line["seed"]}
+    times = f" (times {t_quantile(0.975, survey.seeds - 1):.1f}: a 95 % t interval)" if survey.seeds > 1 else ""
     yield (
-        f"<p>Test accuracy after {counted(survey.epochs, 'epoch')}, mean ± sd over {counted(len(seeds), 'seed')}, "
+        f"<p>Test accuracy after {counted(survey.epochs, 'epoch')}, mean ± sd over {counted(survey.seeds, 'seed')}, "
         "each rule at the learning rate that was searched for it on that network. Below it: the difference from bp on "
-        "the same network, paired by seed, ± its standard error over seeds. Always guessing the most frequent class is "
-        f"right for {survey.chance:.3f} of the test examples. {sampling_error(survey.test_examples)}.</p>"
+        f"the same network, paired by seed, ± its standard error over seeds{times}. Always guessing the most frequent "
+        f"class is right for {survey.chance:.3f} of the test examples. {sampling_error(survey.test_examples)}.</p>"
     )
     yield (
         '<p class="soft">A heading sorts by its column, and again in the other direction. Empty cells come last.</p>'
@@ -179,10 +180,12 @@ def _row(survey: Survey, name: str) -> str:
     title = "" if rule is None else f"<small>{_text(rule.title)}</small>"
     cells = [f'<th scope="row"><b>{_text(name).replace("_", "_<wbr>")}</b>{title}</th>']
     contents = [
-        _accuracy(one, None if name == REFERENCE else survey.difference(network, name), rule)
+        (_accuracy(one, None if name == REFERENCE else survey.difference(network, name), survey.seeds), network)
+        if one.runs
+        else (_reason(one, rule), "")
         for network, one in found.items()
     ]
-    for content, some in itertools.groupby(contents):  # equal reasons side by side share a cell
+    for (content, _), some in itertools.groupby(contents):  # equal reasons side by side share a cell
         cells.append(f'<td class="accuracy" colspan="{len(list(some))}">{content}</td>')
     cells += [_detail(column, found) for column in DETAILS]
     cells += [f'<td class="{key}">{_about_cell(key, value)}</td>' for key, value in about.items()]
@@ -199,14 +202,13 @@ def _about_cell(column: str, value: str) -> str:
     return f"<code>{_text(value)}</code>" if column == "equation" else _text(value)
 
 
-def _accuracy(found: Found, difference: Difference | None, rule: Rule | None) -> str:
-    if not found.runs:
-        return _reason(found, rule)
+def _accuracy(found: Found, difference: Difference | None, seeds: int) -> str:
     scores = list(found.accuracies.values())
     share = f"{sum(scores) / len(scores):.3f}"
     lost = '<small class="lost">diverged</small>' if found.diverged else ""
     below = "" if difference is None else f"<small>{_difference(difference, len(scores))}</small>"
-    return f'<div style="--share: {share}">{mean_sd(scores)}</div>{below}{lost}'
+    fewer = f"<small>{len(scores)} of {counted(seeds, 'seed')}</small>" if len(scores) < seeds else ""
+    return f'<div style="--share: {share}">{mean_sd(scores)}</div>{below}{fewer}{lost}'
 
 
 def _difference(one: Difference, seeds: int) -> str:
@@ -237,8 +239,9 @@ def _detail(column: str, found: Mapping[str, Found]) -> str:
 
 
 def _meanings(survey: Survey) -> str:
-    band = survey.chance_angles(survey.detailed)
-    random = "" if band is None else f" Random feedback: {band[0]:.1f} to {band[1]:.1f} on {survey.detailed}."
+    bands = {network: survey.chance_angles(network) for network in survey.networks}
+    known = [f"{band[0]:.1f} to {band[1]:.1f} on {network}" for network, band in bands.items() if band is not None]
+    random = f" Random feedback, mean ± 2 sd: {', '.join(known)}." if known else ""
     return _list([(name, MEANINGS[key] + random * (key == "true_angle")) for key, name in DETAILS.items()])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Found", "Survey", "read"]
 
+import functools
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -130,6 +131,11 @@ class Survey:
         """The network of the columns that the table has for one network only."""
         return DETAILED if DETAILED in self.networks else self.networks[0]
 
+    @functools.cached_property
+    def seeds(self) -> int:
+        """The number of seeds of the rule and network that have most of them."""
+        return max((len(self.find(network, rule).runs) for network in self.networks for rule in self.rules), default=0)
+
     def find(self, network: str, rule: str) -> Found:
         """What the table says of a rule on a network. Of several learning rates, the last one counts."""
         mine = [line for line in self.lines if (line["network"], line["rule"]) == (network, rule)]
@@ -212,14 +218,14 @@ def summary(survey: Survey) -> str:
     lines have at most `WIDTH` characters."""
     head = ("rule", *survey.networks, "epochs to .9", "true angle", "products", "feedback")
     band = survey.chance_angles(survey.detailed)
-    chance = "" if band is None else f" (random feedback: {band[0]:.1f} to {band[1]:.1f})"
+    chance = "" if band is None else f"random feedback, mean ± 2 sd: {band[0]:.1f} to {band[1]:.1f}; "
     meaning = (
         f"Test accuracy after {counted(survey.epochs, 'epoch')}, mean ± sd over seeds; each rule at its "
         f"own learning rate. The other columns are for {survey.detailed}: the first epoch with an accuracy of 0.9 "
         "(-: a seed did not reach it); the angle in degrees between the rule's error and backpropagation's at the "
-        f"lowest layer{chance}; the multiply-adds of a training step relative to backpropagation's; the numbers that "
-        "the rule keeps for the way back, besides W. A star: a run diverged. The most frequent class has a share of "
-        f"{survey.chance:.3f}. {sampling_error(survey.test_examples)}."
+        f"lowest layer ({chance}-: there is none, or a run diverged); the multiply-adds of a training step relative to "
+        "backpropagation's; the numbers that the rule keeps for the way back, besides W. A star: a run diverged. The "
+        f"most frequent class has a share of {survey.chance:.3f}. {sampling_error(survey.test_examples)}."
     )
     notes = [note for name in survey.rules for note in _notes(survey, name)]
     parts = [
@@ -244,7 +250,10 @@ def _accuracy(found: Found) -> str:
 
 
 def _notes(survey: Survey, name: str) -> Iterator[str]:
-    """Why a rule was not run on some networks, and which networks it accepts."""
+    """Why a rule was not run on some networks, which networks it accepts, and where it has fewer seeds than others."""
+    for network in survey.networks:
+        if 0 < (seeds := len(survey.find(network, name).runs)) < survey.seeds:
+            yield f"{name} on {network}: {seeds} of {survey.seeds} seeds"
     reasons, rule = survey.reasons(name), known_rule(name)
     for reason, networks in reasons.items():
         yield f"{name} on {', '.join(networks)}: {reason}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 __all__: list[str] = []
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -238,12 +238,29 @@ def _names_of(task: Task) -> dict[str, str]:
 
 
 def checked(line: Line, path: Path) -> Line:
-    """The line. Raises DataFileError unless its numbers are numbers or empty, and it has a result or a reason."""
-    wrong = [key for key in ("lr", "seed", *NUMBERS) if not csv_files.is_number(line[key])]
-    if wrong or not (line["test_accuracy"] or line["not_run"] or line["error"]):
-        what = f"{wrong[0]} must be a number, got {line[wrong[0]][:100]!r}" if wrong else "it has no result"
+    """The line. Raises DataFileError unless it is a run with finite numbers, or a rule that was not run."""
+    if wrong := next(_wrong(line), ""):
         raise DataFileError(
-            f"'{path}', the line of {line['rule']} on {line['network']}, seed {line['seed']}: {what}. Correct or "
+            f"'{path}', the line of {line['rule']} on {line['network']}, seed {line['seed']}: {wrong}. Correct or "
             "remove the line"
         )
     return line
+
+
+def _wrong(line: Line) -> Iterator[str]:
+    for key in ("lr", *NUMBERS):
+        if not (csv_files.is_number(line[key]) and math.isfinite(float(line[key] or 0))):
+            yield f"{key} must be a number, got {line[key][:100]!r}"
+    seed, is_run = line["seed"], bool(line["test_accuracy"] or line["error"])
+    if seed and not (seed.isascii() and seed.isdecimal()):
+        yield f"seed must be an int from 0 up, got {seed[:100]!r}"
+    if line["network"] not in NETWORKS:
+        yield f"the network must be one of {', '.join(NETWORKS)}, got {line['network'][:100]!r}"
+    if not 0 <= float(line["test_accuracy"] or 0) <= 1:
+        yield f"test_accuracy must lie from 0 to 1, got {line['test_accuracy']!r}"
+    if bool(line["chance_low"]) != bool(line["chance_high"]):
+        yield "chance_low and chance_high must both be given, or neither"
+    if is_run and not (seed and line["lr"]):
+        yield "a run needs a learning rate and a seed"
+    if not (is_run or line["not_run"]):
+        yield "it has no result"

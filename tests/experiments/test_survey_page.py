@@ -83,6 +83,35 @@ def test_fewer_pairs_than_seeds_are_told():
     assert "\u22120.015 ± 0.005 (2 pairs)" in row_of(page_of({**third, "seed": "7"}), "fa")
 
 
+def test_fewer_seeds_than_the_others_have_are_told():
+    third = [{**line, "seed": "2"} for line in lines() if line.get("seed") == "1" and line["rule"] == "bp"]
+    page = page_of(*third)
+    assert "over 3 seeds" in page and "2 of 3 seeds" in row_of(page, "fa") and "of 3" not in row_of(page, "bp")
+
+
+def test_equal_accuracies_on_two_networks_are_two_cells():
+    """Only equal reasons share one: 360 test examples make equal scores likely, above all with a single seed."""
+    equal = [
+        {**EMPTY, "network": network, "rule": "dfa", "lr": "0.1", "seed": "0", "test_accuracy": "0.9"}
+        for network in ("mlp", "cnn")
+    ]
+    page = survey_page.page(Survey(equal, 5, "digits", 360, 0.1), [])
+    assert row_of(page, "dfa").count('class="accuracy" colspan="1"') == 2
+
+
+def test_the_angles_of_random_feedback_are_those_of_every_network():
+    bands = {"mlp": ("87.5", "92.5"), "cnn": ("89.4", "90.6")}
+    some = [
+        {**line, "chance_low": bands[line["network"]][0], "chance_high": bands[line["network"]][1]} for line in lines()
+    ]
+    page = survey_page.page(Survey(some, 15, "digits", 360, 0.1), [])
+    assert "87.5 to 92.5 on mlp, 89.4 to 90.6 on cnn" in page
+
+
+def test_the_factor_of_an_interval_belongs_to_the_number_of_seeds():
+    assert "times 12.7" in page_of()  # two seeds
+
+
 def test_names_of_rules_are_escaped():
     unknown = {**EMPTY, "network": "mlp", "rule": HOSTILE, "lr": "0.1", "seed": "0", "test_accuracy": "0.5"}
     page = page_of(unknown)

@@ -151,6 +151,10 @@ def test_another_survey_does_not_continue_in_the_folder(made, capsys):
     [
         (lambda line: {**line, "true_angle": "steep"}, "true_angle must be a number, got 'steep'"),
         (lambda line: {**line, "test_accuracy": ""}, "it has no result"),
+        (lambda line: {**line, "true_angle": "nan"}, "true_angle must be a number, got 'nan'"),
+        (lambda line: {**line, "test_accuracy": "97.5"}, "test_accuracy must lie from 0 to 1, got '97.5'"),
+        (lambda line: {**line, "chance_high": ""}, "chance_low and chance_high must both be given"),
+        (lambda line: {**line, "lr": ""}, "a run needs a learning rate and a seed"),
     ],
 )
 def test_a_damaged_line_is_named(made, tmp_path, change, why):
@@ -158,6 +162,23 @@ def test_a_damaged_line_is_named(made, tmp_path, change, why):
     csv_files.write(tmp_path / "survey.csv", surveys.COLUMNS, [line])
     with pytest.raises(DataFileError, match=f"the line of fa on mlp, seed 0: {why}"):
         Lines(tmp_path / "survey.csv")
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        ({"seed": "1.5"}, "seed must be an int from 0 up, got '1.5'"),
+        ({"seed": ""}, "a run needs a learning rate and a seed"),
+        ({"network": "rnn"}, "the network must be one of mlp, deep-mlp, cnn, cnn-batch-norm, got 'rnn'"),
+    ],
+)
+def test_a_line_of_no_run_is_refused(made, tmp_path, cells, why):
+    line = next(line for line in lines_of(made) if line["rule"] == "fa")
+    csv_files.write(tmp_path / "survey.csv", surveys.COLUMNS, [{**line, **cells}])
+    (tmp_path / "config.json").write_bytes((made / "config.json").read_bytes())
+    with pytest.raises(DataFileError) as raised:
+        survey_results.read(tmp_path)
+    assert why in str(raised.value)
 
 
 def test_a_failed_run_is_a_line_with_its_error(tmp_path, capsys, monkeypatch):
@@ -196,6 +217,15 @@ def test_a_mean_needs_the_number_of_every_seed():
     assert found(*reached).shown("epochs_to_90") == "4.5"
     assert found(*reached, line("0.1", "2", "0.8")).mean("epochs_to_90") is None
     assert found(*reached, line("0.1", "2", error="RuntimeError: gone")).mean("epochs_to_90") == 4.5
+
+
+def test_fewer_seeds_than_the_others_have_are_told():
+    """As in an interrupted survey, or after a failed run: the mean would otherwise look like that of all seeds."""
+    bp = [line("0.3", str(seed), "0.9", "bp") for seed in range(3)]
+    fa = [line("0.1", "0", "0.8"), line("0.1", "1", "0.7"), line("0.1", "2", error="RuntimeError: gone")]
+    one = Survey([*bp, *fa], 1, "digits", 360, 0.1)
+    assert one.seeds == 3 and "fa on mlp: 2 of 3 seeds" in survey_results.summary(one)
+    assert "seeds\n" not in survey_results.summary(Survey(bp, 1, "digits", 360, 0.1))
 
 
 def test_differences_from_backpropagation_are_paired_by_seed():

@@ -381,8 +381,9 @@ def survey() -> list[Rows]:
     columns += [("products", measured("products", "{:.2f}")), ("feedback", measured("feedback_numbers", "{:,.0f}"))]
     peers = [(one, peer(f"peer/survey-{one}.csv")) for one in NETWORKS]
     engine = by("peer/survey-mlp.csv", "rule")
+    runs_first = sorted(read("survey/survey.csv"), key=lambda line: not line["seed"])  # in the order of the rules
     return [
-        rows(by("survey/survey.csv", "rule"), ("rule", name_of_row), *columns),
+        rows(grouped(runs_first, "rule"), ("rule", name_of_row), *columns),
         rows(engine, ("PyTorch", name_of_row), *peers),
     ]
 
@@ -801,10 +802,37 @@ def of_lenet() -> list[str]:
     return [f"within {math.ceil(10 * most) / 10:.1f} points of BioTorch"]
 
 
+def of_twelve() -> list[str]:
+    """That the interval of `usf` contains 0, and that of `frsf` does not."""
+    groups = ends("compare-deep-adam/runs.csv")
+    for rule, contains in (("usf", True), ("frsf", False)):
+        low, high = map(float, paired(groups[rule], groups["bp"])[2].split(" to "))
+        assert (low < 0 < high) == contains
+    a, b, c = of_seeds("compare-deep-adam/runs.csv", "fa", 2)
+    return [f"({a}, {b} and {c} under the three seeds)"]
+
+
+def of_local() -> list[str]:
+    """That the intervals of two losses contain 0, and that of `local` lies above it."""
+    groups = by("local/runs.csv", "rule", engine="minifa")
+    limits = {
+        rule: [float(one) for one in paired(groups[rule], groups["bp"])[2].split(" to ")]
+        for rule in ("local", "local:loss=sim", "local:loss=pred")
+    }
+    assert limits.pop("local")[0] > 0
+    assert all(low < 0 < high for low, high in limits.values())
+    return []
+
+
 def of_local_mnist() -> list[str]:
     means = of_recipe_means("mnist_local")
     error = 100 * math.sqrt(means["bp"] / 100 * (1 - means["bp"] / 100) / 10_000)
-    return [f"`sim` is {means['sim'] - means['bp']:.1f} points behind", f"a standard error of {error:.1f}"]
+    near = max(abs(means[row] - means["bp"]) for row in ("pred", "predsim"))
+    return [
+        f"within {math.ceil(10 * near) / 10:.1f} points of backpropagation, and `sim` is "
+        f"{means['sim'] - means['bp']:.1f} points behind",
+        f"a standard error of {error:.1f}",
+    ]
 
 
 def of_static() -> list[str]:
@@ -831,10 +859,12 @@ JUDGED: dict[str, Callable[[], list[str]]] = {
     "cifar-10-with-the-papers-network": of_cifar10,
     "depth-convolution-batch-norm": of_depth,
     "five-seeds-beside-pytorch": of_five_seeds,
+    "twelve-convolutions": of_twelve,
     "every-rule": of_every_rule,
     "every-rule-with-batch-norm": of_every_rule_with_batch_norm,
     "mnist-with-one-hidden-layer": of_mnist_hidden,
     "mnist-with-biotorchs-lenet": of_lenet,
+    "local-losses": of_local,
     "local-losses-on-mnist": of_local_mnist,
     "synthetic-gradients-then-static-modules": of_static,
     "autoencoders": of_search_without_decay,
