@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from ..experiments import results_archive, score_files
 from ..experiments.differences import Difference
-from ..experiments.results_archive import ENGINE, Key, Table
+from ..experiments.results_archive import ENGINE, SAME, Comparison, Key, Table
+from ..experiments.row_differences import NO_WIDTH
 from ..experiments.score_files import UNITS, FileScores
 from ..storage import csv_files
 from ..text import entries, listed, table, terminal_width, wrap
@@ -85,16 +86,25 @@ def _show(one: Table) -> str:
     peers = {engine: one.scores(engine) for engine in one.engines if engine != ENGINE}
     reference = one.facts.get("reference", "bp")
     columns = ("row", "lr", "runs", "score", f"vs {reference}", "s.e.", "95 % interval", "df", *peers)
-    first = 0 if len(one.networks) > 1 else 1  # without the network
-    rows = [("network", *columns)[first:]]
+    rows = []
     for key, mine in scores.items():
         diverged = f", {one.diverged(key)} diverged" if one.diverged(key) else ""
         cells = (one.value(key, "lr"), f"{mine.n}{diverged}", mine.shown(one.measure))
         beside = [theirs[key].shown(one.measure) if key in theirs else "" for theirs in peers.values()]
-        rows.append((*key[first:], *cells, *_difference(differences.get(key), one), *beside))
-    shown = table(rows, right_from=2, width=terminal_width())
+        rows.append((key, (*cells, *_difference(differences.get(key), one), *beside)))
+    shown = _by_network(columns, rows, right_from=2)
     texts = wrap(one.facts["title"]), shown, wrap(_legend(one)), _facts(one), wrap(one.facts.get("judgement", UNKNOWN))
     return "\n\n".join(texts)
+
+
+def _by_network(columns: Sequence[str], rows: Sequence[tuple[Key, Sequence[str]]], right_from: int) -> str:
+    """A text table of the rows of every network, below its name."""
+    blocks = []
+    for network in dict.fromkeys(key[0] for key, _ in rows):
+        lines = [columns, *((key[1], *cells) for key, cells in rows if key[0] == network)]
+        blocks += [network] if network else []
+        blocks.append(table(lines, right_from=right_from, width=terminal_width()))
+    return "\n\n".join(blocks)
 
 
 def _difference(difference: Difference | None, one: Table) -> tuple[str, str, str, str]:
@@ -104,11 +114,12 @@ def _difference(difference: Difference | None, one: Table) -> tuple[str, str, st
     mean = one.measure.shown(difference.mean, "+") + "*" * (not difference.paired)
     if difference.low is None or difference.high is None or difference.standard_error is None:
         return mean, "-", "-", "-"
-    shown = one.measure.shown
+    if difference.standard_error < SAME * one.measure.full:
+        return mean, one.measure.shown(0.0), NO_WIDTH, f"{difference.df:.3g}"
     return (
         mean,
-        shown(difference.standard_error),
-        f"{shown(difference.low, '+')} to {shown(difference.high, '+')}",
+        one.measure.shown(difference.standard_error),
+        f"{difference.low:+.{one.measure.decimals}f} to {difference.high:+.{one.measure.decimals}f}",  # -0.00: below 0
         f"{difference.df:.3g}",
     )
 
@@ -117,16 +128,26 @@ def _legend(one: Table) -> str:
     measure, when = one.measure, one.facts.get("measured", UNKNOWN)
     better = "higher" if measure.higher_is_better else "lower"
     differences = one.from_reference().values()
-    text = f"score: {measure.name} ({when}), mean ± sd over runs; {better} is better."
+    texts = [f"score: {measure.name} ({when}), mean ± sd over runs, each from another seed; {better} is better."]
+    if any(one.diverged(key) for key in one.scores()):
+        texts.append("A run that diverged counts with its last score.")
     if differences:
         reference = one.facts.get("reference", "bp")
-        text += (
-            f" vs {reference}: the mean difference over the common seeds, with the standard error and t interval of "
-            "paired seeds: other seeds, not other test examples."
+        texts.append(
+            f"vs {reference}: mean difference from {reference}, paired by seed, over the seeds that both rows have, "
+            "with its standard error, 95 % t interval and degrees of freedom. They are about other seeds, not about "
+            "other test examples."
         )
     if not all(difference.paired for difference in differences):
-        text += " *: not paired (Welch), because the scores of single seeds were not recorded."
-    return text
+        texts.append("*: not paired (Welch), because no common seed is recorded.")
+    if any(difference.low is None for difference in differences):
+        texts.append("-: one pair or one run gives no interval.")
+    if any(NO_WIDTH in _difference(difference, one) for difference in differences):
+        texts.append(f"{NO_WIDTH}: the difference is the same under every seed, from which no interval follows.")
+    peers = [engine for engine in one.engines if engine != ENGINE]
+    texts += [f"{' and '.join(peers)}: scores from elsewhere, see peers."] if peers else []
+    texts.append("minifa rules explains the rules.")
+    return " ".join(texts)
 
 
 def _facts(one: Table) -> str:
@@ -151,16 +172,15 @@ def _compare(options: argparse.Namespace, one: Table) -> str:
             f"{_listed(one.scores())} in the table"
         )
     columns = ("row", "mine", "archive", "verdict", "difference", "s.e.", "95 % interval", "df")
-    first = 0 if len(one.networks) > 1 else 1  # without the network
-    rows = [("network", *columns)[first:]]
+    rows = []
     for row in common:
         both = [f"{some.shown(one.measure)} ({some.n})" for some in (row.mine, row.archived)]
         mean, *others = _difference(row.difference, one)
         words = (cell.replace(" ", "\u00a0") for cell in (*both, row.verdict))  # a line break inside is hard to read
-        rows.append((*row.key[first:], *words, mean.rstrip("*"), *others))
+        rows.append((row.key, (*words, mean.rstrip("*"), *others)))
     networks = {key[0] for key in scores}
-    notes = _notes(one, mine, only_mine, [key for key in only_archived if key[0] in networks])
-    shown = table(rows, right_from=5 - first, width=terminal_width())
+    notes = _notes(one, mine, common, only_mine, [key for key in only_archived if key[0] in networks])
+    shown = _by_network(columns, rows, right_from=4)
     return "\n".join([wrap(f"{path} beside {one.name}: {one.facts['title']}"), "", shown, "", *map(wrap, notes)])
 
 
@@ -168,20 +188,46 @@ def _listed(keys: Iterable[Key], most: int = 12) -> str:
     return listed((" ".join(filter(None, key)) for key in keys), most)
 
 
-def _notes(one: Table, mine: FileScores, only_mine: Sequence[Key], only_archived: Sequence[Key]) -> list[str]:
+def _other_rates(common: Sequence[Comparison]) -> list[str]:
+    """The rows with a known learning rate in the file that is not the archive's."""
+    return [
+        f"{' '.join(filter(None, row.key))} {row.mine.rate} (archive: {row.archived.rate})"
+        for row in common
+        if row.mine.rate and row.archived.rate and _rate(row.mine.rate) != _rate(row.archived.rate)
+    ]
+
+
+def _rate(cell: str) -> float | str:
+    """A rate as a number with six digits; text as it is, as "0.003 then 0.001" of phases."""
+    try:
+        return float(f"{float(cell):.6g}")
+    except ValueError:
+        return cell
+
+
+def _notes(
+    one: Table,
+    mine: FileScores,
+    common: Sequence[Comparison],
+    only_mine: Sequence[Key],
+    only_archived: Sequence[Key],
+) -> list[str]:
     measure = one.measure
     unit = f" ({mine.unit})" if mine.unit else ""
     better = "higher" if measure.higher_is_better else "lower"
     notes = [
         f"mine: the column {mine.column}{unit}, as {measure.name}; archive: {measure.name} "
-        f"({one.facts.get('measured', UNKNOWN)}); mean ± sd (number of runs); {better} is better. Difference: mine - "
-        "archive, Welch's standard error and 95 % t interval. Of twenty rows without a difference one shows one by "
-        "chance."
+        f"({one.facts.get('measured', UNKNOWN)}); mean ± sd (number of runs); {better} is better. difference: mine - "
+        "archive, with Welch's standard error, 95 % t interval and degrees of freedom; seeds are not paired. A "
+        "difference is shown if the interval excludes 0; by chance it does in one of twenty rows without any."
     ]
     epochs = one.facts.get("epochs")
     if mine.epochs and epochs is not None and mine.epochs != [epochs]:
         notes.append(f"epochs: {', '.join(map(str, mine.epochs[:8]))} in the file, {epochs} in the archive")
-    notes += mine.notes
+    rates = _other_rates(common)
+    notes += [f"other learning rates, which may explain a difference: {listed(rates)}"] if rates else []
+    several = "in the whole file, " * (len({key[0] for key in mine.scores}) > 1)
+    notes += [several + note for note in mine.notes]
     notes += [f"only in the file: {_listed(only_mine)}"] if only_mine else []
     notes += [f"only in the archive: {_listed(only_archived)}"] if only_archived else []
     return notes

@@ -37,6 +37,7 @@ from ..backend import numbers_of
 from ..validation import check_float, check_list, check_type
 
 LEVEL = 0.95  # of the intervals
+ROUNDED = 1e-13  # of the largest score: differences that differ by less are equal
 STEPS = 100  # at most, of Newton's method: 43 for the smallest tail with df = 1, where a step doubles t at most
 LEAST_TAIL = 1e-12
 NEARLY_NORMAL = (
@@ -97,6 +98,9 @@ def paired(scores: Mapping[int, float], reference: Mapping[int, float]) -> Diffe
     mean = statistics.fmean(values)
     if len(values) == 1 or not math.isfinite(mean):
         return Difference(mean, len(values), None, None, None, None, None, True)
+    largest = max(abs(one[seed]) for one in (mine, theirs) for seed in common)
+    if max(values) - min(values) <= ROUNDED * largest:  # else equal differences would have an interval of a width
+        values = [mean] * len(values)
     sd, df = statistics.stdev(values), len(values) - 1
     error = sd / math.sqrt(len(values))
     return Difference(mean, len(values), sd, error, float(df), *_interval(mean, error, df), True)
@@ -122,12 +126,13 @@ def unpaired(scores: Sequence[float], reference: Sequence[float]) -> Difference:
     mean, n = statistics.fmean(groups[0]) - statistics.fmean(groups[1]), min(map(len, groups))
     if n == 1 or not math.isfinite(mean):
         return Difference(mean, n, None, None, None, None, None, False)
-    variances = [statistics.variance(group) for group in groups]
-    parts = [v / len(group) for v, group in zip(variances, groups, strict=True)]
-    spread = sum(part**2 / (len(group) - 1) for part, group in zip(parts, groups, strict=True))
-    df = sum(parts) ** 2 / spread if spread else float(sum(map(len, groups)) - 2)
-    error = math.sqrt(sum(parts))
-    return Difference(mean, n, math.sqrt(sum(variances)), error, df, *_interval(mean, error, df), False)
+    sizes, sds = list(map(len, groups)), list(map(statistics.stdev, groups))
+    errors = [sd / math.sqrt(size) for sd, size in zip(sds, sizes, strict=True)]
+    error = math.hypot(*errors)
+    shares = [(one / error) ** 2 if error else 0.0 for one in errors]  # of v/n in the sum: no square overflows
+    spread = sum(share**2 / (size - 1) for share, size in zip(shares, sizes, strict=True))
+    df = max(1.0, 1 / spread) if spread else float(sum(sizes) - 2)
+    return Difference(mean, n, math.hypot(*sds), error, df, *_interval(mean, error, df), False)
 
 
 def image_error(correct: npt.ArrayLike, reference: npt.ArrayLike) -> float:

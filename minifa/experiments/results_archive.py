@@ -95,18 +95,20 @@ class RowScores:
         mean: mean over the runs.
         sd: sample standard deviation; None for a single run.
         n: number of runs.
+        rate: learning rate; "" if it is not known.
     """
 
     by_seed: Mapping[int, float]
     mean: float
     sd: float | None
     n: int
+    rate: str = ""
 
     @classmethod
-    def of(cls, by_seed: Mapping[int, float]) -> RowScores:
+    def of(cls, by_seed: Mapping[int, float], rate: str = "") -> RowScores:
         """The scores of runs by seed."""
         values = list(by_seed.values())
-        return cls(by_seed, statistics.fmean(values), sample_sd(values), len(values))
+        return cls(by_seed, statistics.fmean(values), sample_sd(values), len(values), rate)
 
     def sample(self) -> list[float]:
         """The scores; if only mean and sd are known, n numbers with this mean and sd. Welch's interval depends on
@@ -212,9 +214,9 @@ def _key(line: Mapping[str, str]) -> Key:
 def _scores(lines: Sequence[Mapping[str, str]]) -> RowScores:
     first = lines[0]
     if first["seed"]:
-        return RowScores.of({int(line["seed"]): float(line["score"]) for line in lines})
+        return RowScores.of({int(line["seed"]): float(line["score"]) for line in lines}, first.get("lr", ""))
     sd = first.get("sd", "")
-    return RowScores({}, float(first["score"]), float(sd) if sd else None, int(first["n"]))
+    return RowScores({}, float(first["score"]), float(sd) if sd else None, int(first["n"]), first.get("lr", ""))
 
 
 @functools.cache
@@ -315,12 +317,12 @@ def _verdict(mine: RowScores, archived: RowScores, difference: Difference, measu
     same = [other is not None and math.isclose(one, other, rel_tol=SAME) for one, other in both]
     if all(same[1:]) and mine.by_seed.keys() == archived.by_seed.keys() and mine.by_seed:
         return "the same under every seed"
-    if same[0]:
-        return "no difference shown"
     if difference.low is None or difference.high is None:
         return "one run: no interval"
-    if difference.low <= 0 <= difference.high:
+    if same[0] or difference.low <= 0 <= difference.high:
         return "no difference shown"
+    if not difference.standard_error:
+        return "no spread: no interval"
     way = "higher" if difference.mean > 0 else "lower"
     good = "better" if (difference.mean > 0) == measure.higher_is_better else "worse"
     return f"{way} by {measure.shown(abs(difference.mean))} ({good})"
@@ -345,9 +347,10 @@ def of_network(mine: Mapping[Key, RowScores], table: Table, network: str | None 
         raise ValueError(f"'{table.name}' has several networks: give --network one of {', '.join(table.networks)}")
     if network is None and table.networks == [""] and len(own) > 1:
         raise ValueError(f"'{table.name}' has a single network, the file several: give --network one of {listed(own)}")
+    if network is not None and not {"", network} & set(own):
+        raise ValueError(
+            f"the file has no network {network!r}, only {listed(own)}: name it in the file as in the table"
+        )
+    chosen = own if network is None else [network if network in own else ""]
     name = "" if table.networks == [""] else network
-    return {
-        (key[0] if name is None else name, key[1]): scores
-        for key, scores in mine.items()
-        if network is None or key[0] in ("", network)
-    }
+    return {(key[0] if name is None else name, key[1]): scores for key, scores in mine.items() if key[0] in chosen}

@@ -22,6 +22,7 @@ from .recipes import Claim, Recipe
 from .study import Outcome, folder_of
 
 Runs = Mapping[int, Outcome]  # the finished runs of a row, by seed
+NO_WIDTH = "no width"
 HEAD = ("row", "mean", "pairs", "s.e. (seeds)", "s.e. (images)", "95 % interval", "df")
 
 
@@ -35,25 +36,29 @@ def score(result: Row, measure: str) -> float:
 
 def rows_of(recipe: Recipe, outcomes: Sequence[Outcome]) -> list[Row]:
     """The difference of each row from the reference: ``row``, ``reference``, ``mean``, ``pairs``; with several seeds
-    ``sd``, ``standard_error``, ``df``, ``low`` and ``high``; and ``image_error``, if it is known for every run which
-    test examples it classifies correctly. Rows that have no seed in common with the reference are left out.
+    ``sd``, ``standard_error``, ``df``, ``low`` and ``high``; ``diverged``, how many of these runs did, if any; and
+    ``image_error``, if it is known for every run which test examples it classifies correctly. Rows that have no seed in
+    common with the reference are left out.
 
     Args:
         recipe: the recipe with the table.
         outcomes: outcomes of its runs. A file ``test_correct.npz`` that is missing in a run folder is made from the
             checkpoint.
     """
+    theirs, rows = _compared(recipe, outcomes)
+    known: dict[int, np.ndarray | None] = {}
+    return [_difference(recipe, name, runs, theirs, known) for name, runs in rows.items()]
+
+
+def _compared(recipe: Recipe, outcomes: Sequence[Outcome]) -> tuple[Runs, dict[str, Runs]]:
+    """The finished runs of the reference, and those of every row that has a seed in common with it."""
     runs: dict[str, dict[int, Outcome]] = {}
     for one in outcomes:
         if one.result is not None:
             runs.setdefault(one.task.name, {})[one.task.experiment.seed] = one
     theirs = runs.pop(recipe.reference, {})
-    known: dict[int, np.ndarray | None] = {}
-    return [
-        _difference(recipe, row.name, runs[row.name], theirs, known)
-        for row in recipe.rows
-        if runs.get(row.name, {}).keys() & theirs.keys()
-    ]
+    names = [row.name for row in recipe.rows if runs.get(row.name, {}).keys() & theirs.keys()]
+    return theirs, {name: runs[name] for name in names}
 
 
 def _difference(recipe: Recipe, name: str, mine: Runs, theirs: Runs, known: dict[int, np.ndarray | None]) -> Row:
@@ -64,6 +69,8 @@ def _difference(recipe: Recipe, name: str, mine: Runs, theirs: Runs, known: dict
     numbers = {"sd": d.sd, "standard_error": d.standard_error, "df": d.df, "low": d.low, "high": d.high}
     row.update({key: value for key, value in numbers.items() if value is not None})
     common = sorted(mine.keys() & theirs.keys())
+    if diverged := sum(bool(runs[seed].result.get("diverged")) for runs in (mine, theirs) for seed in common):
+        row["diverged"] = diverged
     if recipe.measure == "loss" or any(_test_set(mine[seed]) != _test_set(theirs[seed]) for seed in common):
         return row
     for seed in common:
@@ -109,11 +116,16 @@ def to_classify(recipe: Recipe, outcomes: Sequence[Outcome]) -> int:
     Args:
         recipe, outcomes: as for `rows_of`.
     """
-    if recipe.measure == "loss" or not recipe.reference:
+    if recipe.measure == "loss":
         return 0
-    finished = [one for one in outcomes if one.result is not None]
+    theirs, rows = _compared(recipe, outcomes)
+    needed: dict[tuple[str, int], Outcome] = {}
+    for name, mine in rows.items():
+        for seed in mine.keys() & theirs.keys():
+            needed |= {(name, seed): mine[seed], (recipe.reference, seed): theirs[seed]}
     return sum(
-        correct_examples.read(folder_of(one.task), one.result) is None and has_checkpoint(one) for one in finished
+        correct_examples.read(folder_of(one.task), one.result) is None and has_checkpoint(one)
+        for one in needed.values()
     )
 
 
@@ -154,7 +166,11 @@ def _number(row: Row, key: str, measure: str) -> str:
 
 
 def _interval(row: Row, measure: str) -> str:
-    return f"{_signed(row['low'], measure)} to {_signed(row['high'], measure)}" if "low" in row else ""
+    if "low" not in row:
+        return ""
+    return (
+        NO_WIDTH if row["low"] == row["high"] else f"{_signed(row['low'], measure)} to {_signed(row['high'], measure)}"
+    )
 
 
 def notes(recipe: Recipe, rows: Sequence[Row]) -> list[str]:
@@ -167,14 +183,18 @@ def notes(recipe: Recipe, rows: Sequence[Row]) -> list[str]:
     texts = []
     if any("standard_error" in row for row in rows):
         texts += [
-            "s.e. (seeds): sd of the differences / sqrt(pairs): other initial weights, orders of examples and feedback "
-            "matrices, on these test examples",
+            "s.e. (seeds): what other initial weights, orders of examples and feedback matrices would change, on these "
+            "test examples: sd of the differences / sqrt(pairs)",
             "95 % interval: over seeds, from Student's t with df = pairs - 1",
         ]
+    if any("low" in row and row["low"] == row["high"] for row in rows):
+        texts.append(f"{NO_WIDTH}: the difference is the same under every seed, from which no interval follows")
+    if diverged := [row["row"] for row in rows if "diverged" in row]:
+        texts.append(f"diverged, in {', '.join(diverged)} or the reference: such runs count with their last score")
     if any("image_error" in row for row in rows):
         texts.append(
-            "s.e. (images): sd over the test examples of the difference of each (correct: 1, wrong: 0; mean over "
-            "seeds) / sqrt(examples): other test examples, for these trained networks"
+            "s.e. (images): what other test examples would change, for these trained networks: sd over the test "
+            "examples of the difference in being correct (1 or 0, mean over seeds) / sqrt(examples)"
         )
     lacking = [row["row"] for row in rows if "image_error" not in row]
     if lacking and recipe.measure != "loss":
@@ -200,7 +220,7 @@ def _judged(claim: Claim, row: Row, recipe: Recipe) -> str:
     sentence = f"{row['row']} {words} {row['reference']}"
     if row["pairs"] == 1:
         images = f", s.e. from the images {_number(row, 'image_error', recipe.measure)}" if "image_error" in row else ""
-        return f"{sentence}: {mean}{images}; one seed decides nothing about seeds"
+        return f"{sentence}: {mean}{images}; not decided, because one seed gives no interval"
     if "low" not in row:
         return f"{sentence}: {mean}; not decided, because a run diverged"
     degrees = f"{row['df']:g} degree{'s' * (row['df'] != 1)} of freedom"

@@ -28,6 +28,7 @@ ROWS = ("row", "case", "rule")  # the first that the file has; likewise below
 SEEDS = ("seed", "training.seed")
 COLUMNS = ("score", "test_accuracy", "accuracy", "test_error", "error")
 LOSS_COLUMNS = ("score", "test_loss", "loss")
+RATES = ("rate", "lr", "optimizer.lr")
 MEAN, SD, RUNS = "mean", "sd", "seeds"  # of a table without single runs, as table.csv of `minifa reproduce`
 UNITS = {"share": 1.0, "percent": 100.0}
 Line = tuple[int, Mapping[str, str]]  # number in the file, column to cell
@@ -82,9 +83,11 @@ def read_scores(path: str | Path, measure: Measure, column: str | None = None, u
         lines = list(_by_key(place, lines, row).values())  # one line for each row
         values, read_unit = _converted(place, lines, chosen, measure, unit)
         factor = measure.full / UNITS[read_unit] if read_unit else 1.0
+        keys = [_key(place, line, row) for line in lines]
+        rates = _rates(zip(keys, lines, strict=True))
         scores = {
-            _key(place, line, row): _summary(place, line, value, factor)
-            for line, value in zip(lines, values, strict=True)
+            key: _summary(place, line, value, factor, rates[key])
+            for key, line, value in zip(keys, lines, values, strict=True)
         }
         return FileScores(scores, chosen, read_unit, _epochs(place, lines, "epochs"), notes)
     runs = _by_run(place, lines, row, _first(SEEDS, columns, place))
@@ -92,8 +95,10 @@ def read_scores(path: str | Path, measure: Measure, column: str | None = None, u
     by_key: dict[Key, dict[int, float]] = {}
     for (key, seed), value in zip(runs, values, strict=True):
         by_key.setdefault(key, {})[seed] = value
+    notes += ["of each run the last epoch in the file counts"] if "epoch" in columns else []
     notes += _diverged(runs.values())
-    scores = {key: RowScores.of(by_seed) for key, by_seed in by_key.items()}
+    rates = _rates((key, line) for (key, _), line in runs.items())
+    scores = {key: RowScores.of(by_seed, rates[key]) for key, by_seed in by_key.items()}
     return FileScores(scores, chosen, read_unit, _epochs(place, runs.values(), "epoch", "epochs"), notes)
 
 
@@ -191,18 +196,15 @@ def _by_key(place: Path, lines: Sequence[Line], row: str) -> dict[Key, Line]:
 
 def _by_run(place: Path, lines: Sequence[Line], row: str, seed: str) -> dict[tuple[Key, int], Line]:
     """The line of every run, that of its last epoch in a history."""
-    runs: dict[tuple[Key, int], Line] = {}
+    runs: dict[tuple[Key, int], dict[int, Line]] = {}
     for line in lines:
         run = _key(place, line, row), _whole(place, line, seed)
-        earlier = runs.setdefault(run, line)
-        if earlier is line:
-            continue
-        epochs = [_whole(place, one, "epoch") for one in (earlier, line) if "epoch" in one[1]]
-        if len(set(epochs)) < 2:
-            raise _twice(place, earlier, line, f"{row} {listed([line[1][row]])} and {seed} {run[1]}")
-        if epochs[1] > epochs[0]:
-            runs[run] = line
-    return runs
+        epoch = _whole(place, line, "epoch") if line[1].get("epoch") else 0
+        earlier = runs.setdefault(run, {}).setdefault(epoch, line)
+        if earlier is not line:
+            of_epoch = f", epoch {epoch}" * ("epoch" in line[1])
+            raise _twice(place, earlier, line, f"{row} {listed([line[1][row]])} and {seed} {run[1]}{of_epoch}")
+    return {run: by_epoch[max(by_epoch)] for run, by_epoch in runs.items()}
 
 
 def _twice(place: Path, one: Line, other: Line, what: str) -> DataFileError:
@@ -288,15 +290,16 @@ def _unit_of(place: Path, lines: Sequence[Line], values: Sequence[float], column
     return "percent" if above else "share"
 
 
-def _summary(place: Path, line: Line, mean: float, factor: float) -> RowScores:
+def _summary(place: Path, line: Line, mean: float, factor: float, rate: str) -> RowScores:
     """The scores of a row of which only mean and sd are known; ``factor`` converts the sd."""
     runs, sd = _whole(place, line, RUNS), line[1].get(SD, "")
-    if not 1 <= runs <= MOST_RUNS or (runs > 1 and not sd):
+    spread = _number(place, line, SD) if runs > 1 and sd else 0.0
+    if not 1 <= runs <= MOST_RUNS or (runs > 1 and not sd) or spread < 0:
         raise DataFileError(
-            f"'{place}', line {line[0]}: expected {RUNS} from 1 to {MOST_RUNS:,}, and {SD} with more than one, got "
-            f"{RUNS} {runs} and {SD} {listed([sd])!r}"
+            f"'{place}', line {line[0]}: expected {RUNS} from 1 to {MOST_RUNS:,}, and {SD} from 0 up with more than "
+            f"one, got {RUNS} {runs} and {SD} {listed([sd])!r}"
         )
-    return RowScores({}, mean, factor * abs(_number(place, line, SD)) if runs > 1 else None, runs)
+    return RowScores({}, mean, factor * spread if runs > 1 else None, runs, rate)
 
 
 # Remarks
@@ -311,6 +314,16 @@ def _epochs(place: Path, lines: Iterable[Line], *columns: str) -> list[int]:
                 found.add(_whole(place, line, column))
                 break
     return sorted(found)
+
+
+def _rates(lines: Iterable[tuple[Key, Line]]) -> dict[Key, str]:
+    """The learning rate of every row; "" if it is unknown, or if the row has several. In a history, lr is the rate of
+    the epoch, and only rate counts."""
+    found: dict[Key, set[str]] = {}
+    for key, (_, cells) in lines:
+        known = RATES[:1] if "epoch" in cells else RATES
+        found.setdefault(key, set()).add(next((cells[name] for name in known if cells.get(name)), ""))
+    return {key: rates.pop() if len(rates) == 1 else "" for key, rates in found.items()}
 
 
 def _diverged(lines: Iterable[Line]) -> list[str]:

@@ -79,6 +79,23 @@ def test_equal_differences_have_an_interval_of_no_width():
     assert (other.low, other.high, other.sd, other.df) == (-2.0, -2.0, 0.0, 3.0)
 
 
+@pytest.mark.parametrize("scale", [1, 100, 1e-3])
+def test_differences_that_are_equal_but_for_rounding_have_an_interval_of_no_width(scale):
+    """Accuracies on 360 images are multiples of 1/360: the same difference under two seeds is no rare event."""
+    for correct in range(300, 350):
+        scores, reference = ({0: scale * (k / 360), 1: scale * ((k + 7) / 360)} for k in (correct + 4, correct))
+        one = paired(scores, reference)
+        assert one.low == one.high == one.mean == pytest.approx(scale * 4 / 360) and one.sd == 0
+    near = paired({0: 1.0, 1: 1.0 + 1e-9}, {0: 0.5, 1: 0.5})
+    assert near.sd == pytest.approx(1e-9 / math.sqrt(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-160, 1e-90, 1e90, 1e160])
+def test_the_squares_of_very_large_and_small_scores_do_not_overflow(size):
+    one, same = unpaired([size, 0.0], [2 * size, 4 * size, size]), unpaired([1.0, 0.0], [2.0, 4.0, 1.0])
+    assert (one.df, one.low / size, one.sd / size) == pytest.approx((same.df, same.low, same.sd))
+
+
 def test_unpaired_groups_of_equal_size_and_variance_have_the_classic_degrees_of_freedom():
     one = unpaired([1.0, 2.0, 3.0], [5.0, 6.0, 7.0])
     assert (one.mean, one.n, one.df) == (-4.0, 3, pytest.approx(4))

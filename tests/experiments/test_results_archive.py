@@ -267,6 +267,7 @@ def test_differences_from_the_reference():
         ([0.1, 0.11, 0.12], "loss", "lower by 0.393 (better)"),
         ([0.4, 0.5, 0.7], "accuracy", "no difference shown"),
         ([0.9], "accuracy", "one run: no interval"),
+        ([0.5033333], "accuracy", "one run: no interval"),
         ([0.5, 0.51, 0.5000001], "accuracy", "the same under every seed"),
         ([0.5033333, 0.5033333, 0.5033333], "accuracy", "no difference shown"),  # the archive has six digits
     ],
@@ -276,6 +277,15 @@ def test_a_verdict(mine, measure, verdict):
     table = Table("t", {"measure": measure}, lines)
     (one,), only_mine, only_archived = results_archive.compare({("", "fa"): RowScores.of(dict(enumerate(mine)))}, table)
     assert one.verdict == verdict and not only_mine and not only_archived
+
+
+def test_without_any_spread_nothing_is_shown():
+    """Runs that diverged all have chance as their score, here and there another one."""
+    lines = [{"row": "fa", "engine": "minifa", "seed": f"{i}", "score": "0.1"} for i in range(3)]
+    table = Table("t", {"measure": "accuracy"}, lines)
+    for score, verdict in ((0.0972, "no spread: no interval"), (0.1000001, "no difference shown")):
+        (one,), *_ = results_archive.compare({("", "fa"): RowScores.of({3: score, 4: score})}, table)
+        assert one.verdict == verdict
 
 
 def test_rows_are_found_by_name_and_else_by_a_rule_that_is_the_only_one():
@@ -309,7 +319,8 @@ def test_in_a_history_the_last_epoch_counts(write):
     text = "row,seed,epoch,test_accuracy,diverged\nbp,0,0,0.1,0\nbp,0,2,0.9,0\nbp,0,1,0.5,0\nbp,1,1,0.7,1\n"
     read = scores_in(write(text), PERCENT)
     assert read.scores["", "bp"].by_seed == {0: pytest.approx(90), 1: pytest.approx(70)}
-    assert read.epochs == [1, 2] and read.notes == ["1 run diverged"]
+    assert read.epochs == [1, 2]
+    assert read.notes == ["of each run the last epoch in the file counts", "1 run diverged"]
 
 
 def test_a_table_of_means_and_a_sweep(write):
@@ -319,6 +330,22 @@ def test_a_table_of_means_and_a_sweep(write):
     assert scores_in("my.csv").scores["", "bp"].sd == pytest.approx(0.005)  # shares
     sweep = "run,id,rule,training.seed,test_accuracy,error\n0,a,bp,0,0.9,\n1,b,bp,1,,ValueError: no\n"
     assert scores_in(write(sweep)).scores["", "bp"].by_seed == {0: 0.9}
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("rule,lr,seed,accuracy\nfa,0.1,0,0.5\nfa,0.1,1,0.6\n", "0.1"),
+        ("rule,lr,seed,accuracy\nfa,0.1,0,0.5\nfa,0.2,1,0.6\n", ""),
+        ("rule,optimizer.lr,seed,accuracy\nfa,0.1,0,0.5\n", "0.1"),
+        ("rule,seed,rate,epoch,lr,accuracy\nfa,0,0.1,0,,0.5\nfa,0,0.1,1,0.05,0.5\n", "0.1"),
+        ("row,seed,epoch,lr,accuracy\nfa,0,1,0.05,0.5\n", ""),  # of this epoch, by the schedule
+        ("row,lr,seeds,mean\nfa,0.1 then 0.01,1,50\n", "0.1 then 0.01"),
+        ("rule,seed,accuracy\nfa,0,0.5\n", ""),
+    ],
+)
+def test_the_learning_rate_of_a_row(text, rate, write):
+    assert scores_in(write(text)).scores["", "fa"].rate == rate
 
 
 @pytest.mark.parametrize(
@@ -370,7 +397,12 @@ REFUSED = [
     (f"{HEAD}{'b' * 300},0,0.9\n", "got one of 300 characters"),
     (
         "row,seeds,mean,sd\nbp,3,97,\n",
-        "line 2: expected seeds from 1 to 10,000, and sd with more than one, got seeds 3",
+        "line 2: expected seeds from 1 to 10,000, and sd from 0 up with more than one, got seeds 3",
+    ),
+    ("row,seeds,mean,sd\nbp,3,97,-1\n", "got seeds 3 and sd '-1'"),
+    (  # two settings one after the other, the second with fewer epochs
+        "rule,seed,epoch,accuracy\nbp,0,1,0.5\nbp,0,2,0.9\nbp,0,1,0.7\n",
+        "lines 2 and 4, both have rule bp and seed 0, epoch 1; expected one line for each",
     ),
     ("row,seeds,mean,sd\nbp,1000000000,97,1\n", "line 2: expected seeds from 1 to 10,000"),
     ("row,seeds,mean,sd\nbp,2,97,1\nbp,2,97,1\n", "lines 2 and 3, both have row bp"),
@@ -462,6 +494,19 @@ def test_every_table_is_shown(name, capsys, monkeypatch):
     assert all(word in printed for word in facts["judgement"].split())
 
 
+@pytest.mark.parametrize("action", ["show digits-untied", "compare my.csv digits-untied"])
+def test_every_line_of_a_narrow_table_names_its_row(action, write, capsys, monkeypatch):
+    """Also in the columns that follow below, and with several networks."""
+    monkeypatch.setenv("COLUMNS", "70")
+    write((results_archive.FOLDER / "digits-untied.csv").read_text(encoding="utf-8"))
+    assert run(*action.split()) == 0
+    printed = capsys.readouterr().out.split("\n\nscore: ")[0].split("\n\nmine: ")[0]
+    networks = results_archive.load("digits-untied").networks
+    assert [block for block in printed.split("\n\n") if block in networks] == networks
+    lines = [line.split() for line in printed.splitlines() if "to " in line or "±" in line]
+    assert len(lines) >= 14 and {line[0] for line in lines} == {"bp", "fa"}
+
+
 def test_a_shown_difference_is_the_paired_one(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     assert run("show", "digits-cnn") == 0
@@ -494,7 +539,7 @@ def test_what_show_prints_as_csv_can_be_compared(write, capsys, monkeypatch):
     ("arguments", "words"),
     [
         ("compare-digits-cnn/runs.csv digits-cnn", "no difference shown"),
-        ("compare-digits-cnn/runs.csv digits-depth --network cnn-6", "cnn-6    fa       0.323 ± 0.074 (3)"),
+        ("compare-digits-cnn/runs.csv digits-depth --network cnn-6", "\nfa       0.323 ± 0.074 (3)"),
         ("reproduce-digits_targets/table.csv digits-targets", "2.67 ± 0.32 (5)"),
         ("reproduce-digits_targets/curves.csv digits-targets", "the same under every seed"),
         ("attacks/training.csv cifar10-20-epochs", "epochs: 10 in the file, 20 in the archive"),
@@ -522,6 +567,7 @@ def test_the_projects_own_files_are_compared(arguments, words, capsys, monkeypat
         ("compare my.csv digits-depth", "'digits-depth' has several networks: give --network one of mlp-1, mlp-2"),
         ("compare my.csv digits-depth --network mlp", "unknown network 'mlp': did you mean mlp-8"),
         ("compare my.csv digits-cnn --network cnn", "unknown network 'cnn': known: none"),
+        ("compare two.csv digits-depth --network mlp-8", "the file has no network 'mlp-8', only a, b: name it in the"),
         ("compare two.csv digits-cnn", "the file several: give --network one of a, b"),
         (
             "compare other.csv digits-cnn",
@@ -546,3 +592,63 @@ def test_a_network_of_the_file_is_chosen(write, capsys):
     path = write("rule,seed,accuracy,network\nbp,0,0.9,a\nbp,0,0.8,b\n")
     assert run("compare", path, "digits-cnn", "--network", "b") == 0
     assert "0.800 (1)" in capsys.readouterr().out
+
+
+def test_lines_without_a_network_do_not_replace_those_of_the_chosen_one(write):
+    table = results_archive.load("digits-cnn")
+    read = scores_in(write("network,rule,seed,accuracy\na,bp,0,0.9\n,bp,0,0.5\n"))
+    assert results_archive.of_network(read.scores, table, "a")["", "bp"].mean == 0.9
+
+
+def test_other_learning_rates_are_said(write, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    path = write("rule,lr,seed,accuracy\nbp,1e-2,0,0.9\nfa,0.1,0,0.8\nfa,0.1,1,0.9\n")
+    assert run("compare", path, "digits-cnn") == 0
+    printed = capsys.readouterr().out
+    assert "other learning rates, which may explain a difference: fa 0.1 (archive: 0.001)\n" in printed
+    assert run("compare", str(RESULTS / "compare-digits-cnn" / "runs.csv"), "digits-cnn") == 0
+    assert "other learning rates" not in capsys.readouterr().out
+
+
+def test_a_loss_of_any_size_is_compared(write, capsys):
+    assert run("compare", write("rule,seed,test_loss\nfa,0,1e99\nfa,1,1\n"), "digits-autoencoder") == 0
+    assert "no difference shown" in " ".join(capsys.readouterr().out.split()).replace("\u00a0", " ")
+
+
+def test_remarks_on_a_file_of_several_networks_say_what_they_count(write, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    path = write("network,rule,seed,accuracy,diverged\na,bp,0,0.9,0\nb,bp,0,0.1,1\n")
+    assert run("compare", path, "digits-cnn", "--network", "a") == 0
+    assert "in the whole file, 1 run diverged\n" in capsys.readouterr().out
+
+
+def test_a_limit_just_below_zero_keeps_its_sign(write, capsys, monkeypatch):
+    """Else the verdict "lower" would stand beside an interval up to +0.000."""
+    monkeypatch.setenv("COLUMNS", "160")
+    scores = results_archive.load("digits-cnn").scores()["", "bp"].by_seed
+    shift = differences.unpaired(list(scores.values()), list(scores.values())).high + 2e-4
+    lines = "".join(f"bp,{seed + 10},{score - shift}\n" for seed, score in scores.items())
+    assert run("compare", write(f"rule,seed,accuracy\n{lines}"), "digits-cnn") == 0
+    assert "lower by" in (printed := capsys.readouterr().out) and " to -0.000" in printed
+
+
+def test_the_legend_explains_what_is_there_and_nothing_else(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")
+    marks = (
+        "-: one pair or one run",
+        "*: not paired",
+        "published: scores from elsewhere",
+        "A run that diverged counts",
+        "no width: the difference is the same under every seed",
+    )
+    shown = {}
+    for name in ("digits-cnn", "mnist-lenet", "cifar10-20-epochs", "digits-all-rules"):
+        assert run("show", name) == 0
+        printed = capsys.readouterr().out
+        shown[name] = [mark in printed for mark in marks]
+    assert shown == {
+        "digits-cnn": [False, False, False, False, False],
+        "mnist-lenet": [True, False, True, False, False],
+        "cifar10-20-epochs": [True, True, True, False, False],
+        "digits-all-rules": [False, False, False, True, True],  # sham
+    }

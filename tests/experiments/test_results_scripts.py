@@ -111,7 +111,9 @@ def test_a_trial_of_the_copy_resumes(jpeg, monkeypatch, tmp_path, capsys):
     out = tmp_path / "quick"
     runs, grid = ((out / name).read_text() for name in ("runs.csv", "rates.csv"))
     assert len(runs.splitlines()) == 5 and len(grid.splitlines()) == 9
-    assert "usf - bp, on the copy minus on lossless images" in (out / "table.txt").read_text()
+    text = (out / "table.txt").read_text()
+    assert "usf - bp, on the copy minus on lossless images" in text
+    assert "weight decay of bp: 0.0001\nweight decay of usf: 0\n" in text
     capsys.readouterr()
     (out / "runs.csv").write_text("".join(runs.splitlines(keepends=True)[:-1]))
     jpeg.main()
@@ -210,6 +212,29 @@ def test_an_interrupted_run_of_a_peer_goes_on_as_it_would_have(torch_runs, scrip
         torch_runs.make_runs(
             [row._replace(experiment=replace(row.experiment, lr=0.01))], range(1), data, tmp_path / "parts", None
         )
+
+
+def test_updates_that_are_not_numbers_are_not_equal(torch_runs, script, monkeypatch):
+    """A comparison with NaN is false, also with max."""
+    row, images = with_small_batches(script("peer", "cifar").row_of("bp")), torch_runs.images
+    monkeypatch.setattr(torch_runs, "images", lambda x: images(x) * float("nan"))
+    with pytest.raises(SystemExit, match="must differ by less than 1e-05"):
+        torch_runs.check_updates([row], photographs())
+
+
+def test_a_peers_table_has_runs_of_one_setting_and_as_many_epochs_as_it_says(torch_runs, script, tmp_path, capsys):
+    row, held = script("peer", "cifar").row_of("bp"), ("0.5", "0.6", "0.9")
+    lines = [
+        ["bp", "photographs", "bp", "0.001", "0.0001", "0", str(epoch), "1.0", held[epoch - 1], f"0.{epoch}", "1.0"]
+        for epoch in (1, 2, 3)
+    ]
+    (tmp_path / "epochs.csv").write_text(csv_files.text_of([torch_runs.COLUMNS, *lines]))
+    shorter = row._replace(experiment=replace(row.experiment, epochs=2))
+    torch_runs.write_table("2 epochs", [shorter], tmp_path, [])
+    assert "  20.00 " in (tmp_path / "table.txt").read_text()
+    slower = row._replace(experiment=replace(row.experiment, lr=0.01, epochs=3))
+    with pytest.raises(SystemExit, match="choose another --out"):  # also from another seed: the table has one rate
+        torch_runs.make_runs([slower], range(7, 8), photographs(), tmp_path, None)
 
 
 def test_crops_are_parts_of_the_images_mirrored_or_not(torch_runs, script):

@@ -120,14 +120,16 @@ def test_the_block_explains_its_columns_and_judges_the_claims(made):
     folder, _, _ = made
     text = " ".join((folder / "table.txt").read_text(encoding="utf-8").split())
     assert "differences from exact, paired by seed, in points of test accuracy" in text
-    assert "other initial weights, orders of examples and feedback matrices, on these test examples" in text
-    assert "other test examples, for these trained networks" in text
+    assert "what other initial weights, orders of examples and feedback matrices would change, on these test" in text
+    assert "what other test examples would change, for these trained networks: sd over" in text
     out, fa = rows_of(folder / "differences.csv")
     low, high = (f"{float(fa[key]):+.2f}" for key in ("low", "high"))
     assert (
         f"claim: fa within 90 points of exact: holds ({float(fa['mean']):+.2f}, 95 % interval {low} to {high}" in text
     )
-    assert f"s.e. from the images {float(out['image_error']):.2f}; one seed decides nothing about seeds" in text
+    assert (
+        f"s.e. from the images {float(out['image_error']):.2f}; not decided, because one seed gives no interval" in text
+    )
     assert max(map(len, (folder / "table.txt").read_text(encoding="utf-8").splitlines())) <= 80
 
 
@@ -156,6 +158,22 @@ def test_runs_of_an_earlier_version_are_classified_again_once(tmp_path, monkeypa
     assert Path("out/fa-seed1/test_correct.npz").read_bytes() == kept
     assert cli.main(COMMAND) == 0
     assert "classified again" not in capsys.readouterr().err
+
+
+def test_runs_without_a_partner_are_not_classified_again(made, tmp_path):
+    folder, recipe, outcomes = made
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    for path in copy.glob("*/test_correct.npz"):
+        path.unlink()
+    there = [
+        study.Outcome(dataclasses.replace(one.task, folder=copy / one.task.folder.name), one.result) for one in outcomes
+    ]
+    alone = [one for one in there if one.task.name == "exact"]
+    others = [one for one in there if one.task.name != "exact"]
+    assert row_differences.to_classify(recipe, alone) == row_differences.to_classify(recipe, others) == 0
+    only_seed = [one for one in there if one.task.name in ("exact", "out")]  # out has the seed 0 only
+    assert row_differences.to_classify(recipe, only_seed) == 2
+    assert row_differences.to_classify(recipe, there) == 7
 
 
 def test_without_checkpoint_or_data_there_is_no_error_from_the_images(tmp_path, monkeypatch, capsys):
@@ -235,8 +253,31 @@ def test_diverged_losses_decide_nothing():
     assert [row["row"] for row in rows] == ["out", "fa"] and "low" not in rows[1]
     (first, *others) = (one for one in row_differences.notes(recipe, rows) if one.startswith("claim"))
     assert first == "claim: fa within 90 of exact: +nan; not decided, because a run diverged"
-    assert others[1] == "claim: out at least 0.001 behind exact: +1.5; one seed decides nothing about seeds"
+    assert others[1] == "claim: out at least 0.001 behind exact: +1.5; not decided, because one seed gives no interval"
     assert "in test loss" in row_differences.text_of(recipe, rows)
+
+
+def test_diverged_runs_and_equal_differences_are_said():
+    """A claim that holds because of them would be no finding."""
+    recipe = recipes.parse(TABLE)
+    scores = {"out": [0.5], "exact": [0.7, 0.8, 0.9], "fa": [0.1, 0.1, 0.1]}
+    outcomes = invented(recipe, scores)
+    assert not any(one.startswith(("diverged", "no width")) for one in _notes(recipe, outcomes))
+    outcomes[-1].result["diverged"] = True
+    rows = row_differences.rows_of(recipe, outcomes)
+    assert [row.get("diverged") for row in rows] == [None, 1]
+    assert "diverged, in fa or the reference: such runs count with their last score" in _notes(recipe, outcomes)
+    equal = invented(recipe, {**scores, "fa": [0.7 - 7 / 360, 0.8 - 7 / 360, 0.9 - 7 / 360]})
+    assert "no width" in row_differences.text_of(recipe, row_differences.rows_of(recipe, equal))
+    notes = _notes(recipe, equal)
+    assert "no width: the difference is the same under every seed, from which no interval follows" in notes
+    assert "claim: fa within 90 points of exact: not decided by these seeds (-1.94, 95 % interval no width" in " ".join(
+        notes
+    )
+
+
+def _notes(recipe, outcomes):
+    return row_differences.notes(recipe, row_differences.rows_of(recipe, outcomes))
 
 
 def test_a_changed_rule_leaves_no_reference():

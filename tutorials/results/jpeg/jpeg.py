@@ -360,8 +360,11 @@ def main() -> None:
             + ", ".join(f"{100 * accuracy:.1f} at {rate}" for rate, accuracy in by_rate.items())
             for rule, by_rate in grid.items()
         ),
-        "s.e. seeds: other weights, orders and crops; s.e. images: other test images; tested on the copy: one network "
-        "with both kinds",
+        "differences within a rule: from its networks that are trained and tested on lossless images; paired by seed, "
+        "between engines not (Welch)",
+        "s.e. seeds and 95 % interval: other weights, orders and crops; s.e. images: other test images; tested on the "
+        "copy: one network with both kinds",
+        *(f"weight decay of {rule}: {experiment_of(rule, given.epochs).decay():g}" for rule in ROWS),
     ]
     text = ""
     for seeds in range(1, given.seeds + 1):  # the tables are there after every seed

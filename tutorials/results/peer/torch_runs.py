@@ -123,7 +123,7 @@ def difference_of_updates(row: Row, data: Dataset) -> float:
             theirs = model.state_dict()
             for name, array in mf.weights.to_torch(net, modules).items():
                 change = abs(array - start[name]).max()
-                worst = max(worst, abs(theirs[name].numpy() - array).max() / change)
+                worst = np.maximum(worst, abs(theirs[name].numpy() - array).max() / change)  # NaN remains
     return float(worst)
 
 
@@ -193,13 +193,15 @@ def _run(row: Row, data: Dataset, out: Path, augment: Augment | None) -> None:
 
 
 def _keep_lines_to(epoch: int, path: Path, settings: Sequence[str]) -> None:
-    """The state is written after the line: a run that was ended between the two makes this epoch again."""
+    """The state is written after the line: a run that was ended between the two makes this epoch again. Raises
+    SystemExit if the row has runs with other settings, from whatever seed: a row of the table has one setting."""
     lines = csv_files.open_table(path, COLUMNS)
-    of_run = [line for line in lines if (line["row"], line["seed"]) == (settings[0], settings[-1])]
-    other = next((line for line in of_run if list(line.values())[: len(settings)] != list(settings)), None)
+    *shared, seed = settings
+    of_row = [line for line in lines if line["row"] == settings[0]]
+    other = next((line for line in of_row if list(line.values())[: len(shared)] != shared), None)
     if other is not None:
         raise SystemExit(f"'{path}' has a run of {settings[0]} with other settings ({other}): choose another --out")
-    dropped = [line for line in of_run if int(line["epoch"]) > epoch]
+    dropped = [line for line in of_row if line["seed"] == seed and int(line["epoch"]) > epoch]
     if dropped:
         csv_files.write(path, COLUMNS, [line for line in lines if line not in dropped])
 
@@ -253,11 +255,12 @@ def _mean_sd(scores: Sequence[float]) -> str:
 
 
 def _finished(lines: Sequence[Mapping[str, str]], row: Row) -> dict[str, list[Mapping[str, str]]]:
+    """By seed: the first epochs of a row's runs, as many as the row has."""
     runs: dict[str, list[Mapping[str, str]]] = {}
     for line in lines:
-        if line["row"] == row.name:
+        if line["row"] == row.name and int(line["epoch"]) <= row.experiment.epochs:
             runs.setdefault(line["seed"], []).append(line)
-    return {seed: run for seed, run in runs.items() if len(run) >= row.experiment.epochs}
+    return {seed: run for seed, run in runs.items() if len(run) == row.experiment.epochs}
 
 
 def _score(run: Sequence[Mapping[str, str]]) -> float:
