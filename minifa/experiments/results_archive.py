@@ -12,7 +12,7 @@ the same setting in PyTorch, or published numbers. ``tutorials/results/archive.p
 
 from __future__ import annotations
 
-__all__ = ["Comparison", "Measure", "RowScores", "Table", "compare", "load", "names", "of_network"]
+__all__ = ["load", "names"]
 
 import functools
 import math

@@ -6,7 +6,7 @@ The files are not trusted: every line is checked, and the message of an error na
 
 from __future__ import annotations
 
-__all__ = ["FileScores", "read_scores"]
+__all__: list[str] = []
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

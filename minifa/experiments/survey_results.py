@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Found", "Survey", "read"]
+__all__ = ["read"]
 
 import functools
 import json

@@ -47,9 +47,10 @@ from minifa import (
     training,
     weights,
 )
-from minifa.experiments import recipes, run_folder, sweeps
+from minifa.experiments import recipes, run_folder, survey_results, surveys, sweeps
 from minifa.explorer import requests
 from minifa.explorer.session import Session
+from minifa.storage import csv_files
 from minifa.testing import doctor
 from minifa.testing.examples import mlp
 from minifa.tracing import stepper
@@ -182,6 +183,13 @@ class Objects(Arrays):
 
     def session(self) -> Session:
         return Session.of_objects(self.net, self.rule, self.loss, self.optimizer, (self.x, self.y), train_updates=2)
+
+    def survey_folder(self) -> Path:
+        """A folder of `minifa survey` with one run."""
+        run = {"network": "mlp", "rule": "bp", "lr": "0.1", "seed": "0", "test_accuracy": "0.9", "diverged": "0"}
+        csv_files.write(self.folder / "survey.csv", surveys.COLUMNS, [{**dict.fromkeys(surveys.COLUMNS, ""), **run}])
+        run_folder.write_config(self.folder, {"survey": {"data": "digits", "epochs": 15}})
+        return self.folder
 
     def file(self, name: str, write: Callable[[Path], Any]) -> Path:
         write(self.folder / name)
@@ -461,6 +469,10 @@ GIVEN: dict[str, Give] = {
     "theory.bp_learning_time.start": lambda w: 0.1,
     "theory.OnlineCurves.cosine.B": lambda w: np.ones(2),
     "experiments.tables.sampling_error.examples": lambda w: 360,
+    "experiments.results_archive.load.name": lambda w: "digits-cnn",
+    "experiments.survey_results.read.folder": Objects.survey_folder,
+    "experiments.survey_page.write.folder": Objects.survey_folder,
+    "figures.surveys.survey_of_networks.survey": lambda w: survey_results.read(w.survey_folder()),
     "experiments.differences.image_error.correct": lambda w: np.eye(2, 3, dtype=bool),
     "experiments.differences.image_error.reference": lambda w: np.eye(2, 3, dtype=bool),
     "experiments.differences.paired.scores": lambda w: {0: 0.9, 1: 0.8},
