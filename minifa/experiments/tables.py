@@ -140,17 +140,18 @@ def mean_at_end(some: Sequence[Result], column: str) -> float:
     return statistics.fmean(known) if known else math.nan
 
 
-def mean_sd(values: Sequence[float]) -> str:
-    """``mean ± sd`` with three decimals; the mean alone where `sample_sd` is None. Raises TypeError if a value is not a
-    number, ValueError if there are no values."""
+def mean_sd(values: Sequence[float], decimals: int = 3) -> str:
+    """``mean ± sd`` with this number of decimals; the mean alone where `sample_sd` is None. Raises TypeError if a value
+    is not a number or ``decimals`` not an int, ValueError if that is not from 0 to 15, or if there are no values."""
     values = [
         check_float(value, "a value of a mean")
         for value in check_list(values, object, "the values of a mean must be a list")
     ]
+    decimals = check_int(decimals, "the number of decimals", least=0, most=15)
     if not values:
         raise ValueError("a mean needs at least one value")
-    mean, sd = f"{statistics.fmean(values):.3f}", sample_sd(values)
-    return mean if sd is None else f"{mean} ± {sd:.3f}"
+    mean, sd = f"{statistics.fmean(values):.{decimals}f}", sample_sd(values)
+    return mean if sd is None else f"{mean} ± {sd:.{decimals}f}"
 
 
 def sample_sd(values: Sequence[float]) -> float | None:

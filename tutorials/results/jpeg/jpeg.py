@@ -42,6 +42,7 @@ from minifa.data.scaling import normalisation
 from minifa.environment import __version__
 from minifa.experiments import Experiment, differences, recipes, run
 from minifa.experiments.experiment import augmentation_of
+from minifa.experiments.tables import mean_sd
 from minifa.losses import classes_of
 from minifa.storage import csv_files, npz
 from minifa.storage.atomic import write_atomic
@@ -295,7 +296,7 @@ def write_tables(lines: Sequence[Line], count: int, out: Path, title: str, notes
     for engine, rule in rates:
         for kind in KINDS:
             runs = [cells[Cell(engine, rule, kind, tested)] for tested in KINDS]
-            scores = [mean_sd([100 * flags.mean() for flags in one.values()]) for one in runs]
+            scores = [mean_sd([100 * flags.mean() for flags in one.values()], 2) for one in runs]
             means.append([rule, engine, rates[engine, rule], kind, str(len(runs[0])), *scores])
     rows: list[dict[str, Any]] = []
     for one in comparisons(list(cells)):
@@ -315,10 +316,6 @@ def write_tables(lines: Sequence[Line], count: int, out: Path, title: str, notes
     text = "\n\n".join(blocks)
     write_atomic(out / "table.txt", f"{text}\n")
     return text
-
-
-def mean_sd(scores: Sequence[float]) -> str:
-    return f"{np.mean(scores):.2f}" + (f" ± {np.std(scores, ddof=1):.2f}" if len(scores) > 1 else "")
 
 
 def options() -> argparse.Namespace:

@@ -24,6 +24,7 @@ from minifa.data.base import Dataset, Examples
 from minifa.data.batches import Batches
 from minifa.experiments import Experiment
 from minifa.experiments.experiment import augmentation_of, build, parts
+from minifa.experiments.tables import mean_sd
 from minifa.storage import csv_files, npz
 from minifa.storage.atomic import write_atomic
 from minifa.text import table
@@ -241,17 +242,13 @@ def write_table(title: str, rows: Sequence[Row], out: Path, notes: Sequence[str]
         seconds = np.median([float(line["seconds"]) for run in runs.values() for line in run]) if runs else math.nan
         seeds = " ".join(runs) or "-"
         rate = f"{row.experiment.rate():g}"
-        cells.append([row.name, row.experiment.rule, rate, seeds, _mean_sd(scores), f"{seconds:.1f}"])
+        cells.append(
+            [row.name, row.experiment.rule, rate, seeds, mean_sd(scores, 2) if scores else "", f"{seconds:.1f}"]
+        )
     version = f"PyTorch {torch.__version__.partition('+')[0]}"
     text = "\n".join([title, version, "", table(cells, right_from=2), "", *notes])
     write_atomic(out / "table.txt", f"{text}\n")
     print(f"\n{text}")
-
-
-def _mean_sd(scores: Sequence[float]) -> str:
-    if not scores:
-        return ""
-    return f"{np.mean(scores):.2f}" + (f" ± {np.std(scores, ddof=1):.2f}" if len(scores) > 1 else "")
 
 
 def _finished(lines: Sequence[Mapping[str, str]], row: Row) -> dict[str, list[Mapping[str, str]]]:
