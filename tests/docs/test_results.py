@@ -101,6 +101,7 @@ def test_every_cell_is_in_the_csv(anchor):
     assert differences(SECTIONS[anchor].blocks[0], TABLES[anchor].parts()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("anchor", TABLES)
 def test_a_changed_character_of_a_table_is_noticed(anchor):
     """Every digit and every letter of the block, one after the other."""

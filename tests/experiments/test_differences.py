@@ -143,6 +143,7 @@ def test_the_image_error_is_the_spread_over_other_test_sets():
     assert np.mean(errors) == pytest.approx(np.std(means), rel=0.05)
 
 
+@pytest.mark.long
 def test_intervals_cover_the_true_difference_in_95_of_100_repetitions():
     """Three pairs, and groups of three and five with different variances: of 2,000 intervals, sd 0.5 %."""
     draw = np.random.default_rng(3)

@@ -143,6 +143,7 @@ def test_the_accuracy_of_every_class_is_written(made):
     assert {row["sd"] for row in rows if row["row"] == "out"} == {""}
 
 
+@pytest.mark.long
 def test_runs_of_an_earlier_version_are_classified_again_once(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("table.toml").write_text(TABLE, encoding="utf-8")
@@ -176,6 +177,7 @@ def test_runs_without_a_partner_are_not_classified_again(made, tmp_path):
     assert row_differences.to_classify(recipe, there) == 7
 
 
+@pytest.mark.long
 def test_without_checkpoint_or_data_there_is_no_error_from_the_images(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("table.toml").write_text(TABLE, encoding="utf-8")
