@@ -35,6 +35,7 @@ import numpy.typing as npt
 
 from ..backend import numbers_of
 from ..validation import check_float, check_list, check_type
+from .tables import sample_sd
 
 LEVEL = 0.95  # of the intervals
 ROUNDED = 1e-13  # of the largest score: differences that differ by less are equal
@@ -95,13 +96,12 @@ def paired(scores: Mapping[int, float], reference: Mapping[int, float]) -> Diffe
             "these"
         )
     values = [mine[seed] - theirs[seed] for seed in common]
-    mean = statistics.fmean(values)
-    if len(values) == 1 or not math.isfinite(mean):
+    mean, sd, df = statistics.fmean(values), sample_sd(values), len(values) - 1
+    if sd is None:
         return Difference(mean, len(values), None, None, None, None, None, True)
     largest = max(abs(one[seed]) for one in (mine, theirs) for seed in common)
-    if max(values) - min(values) <= ROUNDED * largest:  # else equal differences would have an interval of a width
-        values = [mean] * len(values)
-    sd, df = statistics.stdev(values), len(values) - 1
+    if max(values) - min(values) <= ROUNDED * largest:
+        sd = 0.0  # else differences that are equal but for rounding would have an interval of a width
     error = sd / math.sqrt(len(values))
     return Difference(mean, len(values), sd, error, float(df), *_interval(mean, error, df), True)
 
@@ -124,9 +124,9 @@ def unpaired(scores: Sequence[float], reference: Sequence[float]) -> Difference:
     """
     groups = [_values(scores, "scores"), _values(reference, "the reference")]
     mean, n = statistics.fmean(groups[0]) - statistics.fmean(groups[1]), min(map(len, groups))
-    if n == 1 or not math.isfinite(mean):
+    sizes, sds = list(map(len, groups)), [sd for sd in map(sample_sd, groups) if sd is not None]
+    if len(sds) < len(groups):
         return Difference(mean, n, None, None, None, None, None, False)
-    sizes, sds = list(map(len, groups)), list(map(statistics.stdev, groups))
     errors = [sd / math.sqrt(size) for sd, size in zip(sds, sizes, strict=True)]
     error = math.hypot(*errors)
     shares = [(one / error) ** 2 if error else 0.0 for one in errors]  # of v/n in the sum: no square overflows

@@ -161,7 +161,11 @@ def sample_sd(values: Sequence[float]) -> float | None:
     >>> sample_sd([1.0, 3.0, 5.0]), sample_sd([1.0]), sample_sd([1.0, float("inf")])
     (2.0, None, None)
     """
-    return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return None
+    # A power of two of the size of the largest value: the squares of Python 3.10's stdev neither overflow nor underflow.
+    unit = 2.0 ** min(math.frexp(max(map(abs, values)))[1], 1023)
+    return statistics.stdev(value / unit for value in values) * unit
 
 
 def sampling_error(examples: int) -> str:

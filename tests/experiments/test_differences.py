@@ -9,6 +9,7 @@ import pytest
 
 from minifa.experiments import differences
 from minifa.experiments.differences import Difference, image_error, paired, t_quantile, unpaired
+from minifa.experiments.tables import sample_sd
 
 
 def test_quantiles_of_one_two_and_four_degrees_of_freedom_have_closed_forms():
@@ -94,6 +95,14 @@ def test_differences_that_are_equal_but_for_rounding_have_an_interval_of_no_widt
 def test_the_squares_of_very_large_and_small_scores_do_not_overflow(size):
     one, same = unpaired([size, 0.0], [2 * size, 4 * size, size]), unpaired([1.0, 0.0], [2.0, 4.0, 1.0])
     assert (one.df, one.low / size, one.sd / size) == pytest.approx((same.df, same.low, same.sd))
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-300, 1e-160, 1e-3, 1e160, 1e308])
+def test_the_sd_of_very_large_and_small_scores_is_exact(size):
+    """The squares of the standard library's stdev overflow and underflow before Python 3.11."""
+    assert sample_sd([size, 0.0]) == pytest.approx(size / math.sqrt(2), rel=1e-15, abs=5e-324)
+    assert paired({0: size, 1: 0.0}, {0: 0.0, 1: 0.0}).sd == sample_sd([size, 0.0])
+    assert sample_sd([size, size, size]) == sample_sd([0, 0]) == 0.0
 
 
 def test_unpaired_groups_of_equal_size_and_variance_have_the_classic_degrees_of_freedom():
