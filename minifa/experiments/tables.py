@@ -163,7 +163,7 @@ def sample_sd(values: Sequence[float]) -> float | None:
     """
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return None
-    # A power of two of the size of the largest value: the squares of Python 3.10's stdev neither overflow nor underflow.
+    # A power of two of the size of the largest value: no square of Python 3.10's stdev overflows or underflows.
     unit = 2.0 ** min(math.frexp(max(map(abs, values)))[1], 1023)
     return statistics.stdev(value / unit for value in values) * unit
 
