@@ -154,7 +154,7 @@ def _facts(one: Table) -> str:
     seeds = sorted({seed for scores in one.scores().values() for seed in scores.by_seed})
     by_default = ", ".join(map(str, seeds)) or UNKNOWN
     known = {SHOWN_AS.get(key, key): str(one.facts.get(key, UNKNOWN)) for key in FACTS}
-    files = ", ".join(source["file"] for source in one.facts["source"])
+    files = ", ".join(dict.fromkeys(source["file"] for source in one.facts["source"]))
     return entries({**known, "seeds": one.facts.get("seeds", by_default), "in tutorials/results": files})
 
 

@@ -315,6 +315,19 @@ def test_paired_differences_are_those_of_minifa(seeds):
     assert shown == pytest.approx([true.mean, true.standard_error, true.low, true.high], abs=1e-3)
 
 
+def test_differences_in_points_are_those_of_minifa():
+    """Of the JPEG copy, with the standard errors of seeds and images; computed by other code."""
+    true = {line["difference"]: line for line in result_tables.read("jpeg/differences.csv")}
+    shown = result_tables.jpeg()[1][1:]
+    assert len(shown) == 11
+    for name, *cells in shown:
+        line = true[name.replace("bp, minifa, lossless", "bp, lossless").replace("bp, minifa, copy", "bp, copy")]
+        numbers = [float(word) for cell in cells for word in cell.split(" to ")]
+        expected = [float(line[key]) for key in ("mean", "standard_error", "image_error", "low", "high")]
+        assert numbers[:3] == pytest.approx(expected[:3], abs=0.0051)
+        assert numbers[3:] == pytest.approx(expected[3:], abs=0.051)
+
+
 def test_half_the_variance_of_the_digits():
     x = mf.data.load("digits").test.x.reshape(360, -1).astype(np.float64)
     assert 0.5 * ((x - x.mean(0)) ** 2).sum() / len(x) == pytest.approx(HALF_VARIANCE, abs=5e-4)

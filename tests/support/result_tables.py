@@ -159,10 +159,33 @@ T_95 = {1: 12.706, 2: 4.303, 4: 2.776}  # quantile 0.975 of Student's t, by degr
 def paired(lines: Lines, reference: Lines) -> list[str]:
     """Mean difference from the reference, its standard error over the seeds, and the 95 % t interval."""
     others = {line["seed"]: accuracy_of(line) for line in reference}
-    found = [accuracy_of(line) - others[line["seed"]] for line in lines]
-    centre, error = statistics.fmean(found), statistics.stdev(found) / math.sqrt(len(found))
-    low, high = (centre + sign * T_95[len(found) - 1] * error for sign in (-1, 1))
+    centre, error, low, high = interval([accuracy_of(line) - others[line["seed"]] for line in lines])
     return [f"{centre:+.3f}", f"{error:.3f}", f"{low:+.3f} to {high:+.3f}"]
+
+
+def interval(found: Sequence[float]) -> tuple[float, float, float, float]:
+    """Mean, standard error and 95 % t interval of the differences under single seeds."""
+    centre, error = statistics.fmean(found), statistics.stdev(found) / math.sqrt(len(found))
+    return centre, error, centre - T_95[len(found) - 1] * error, centre + T_95[len(found) - 1] * error
+
+
+def in_points(flags: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> list[str]:
+    """Mean difference of two accuracies, standard errors of the seeds and of the test images, and t interval, all in
+    points, from the correct answers (1) of both under the same seeds: (seeds, images)."""
+    centre, error, low, high = interval(
+        [100 * (statistics.fmean(mine) - statistics.fmean(other)) for mine, other in zip(flags, reference, strict=True)]
+    )
+    by_image = [
+        statistics.fmean(mine) - statistics.fmean(other)
+        for mine, other in zip(zip(*flags, strict=True), zip(*reference, strict=True), strict=True)
+    ]
+    of_images = 100 * statistics.stdev(by_image) / math.sqrt(len(by_image))
+    return [f"{centre:+.2f}", f"{error:.2f}", f"{of_images:.2f}", f"{low:+.1f} to {high:+.1f}"]
+
+
+def bits(digits: str, count: int) -> list[int]:
+    """The first ``count`` bits of hexadecimal digits, the highest first."""
+    return [int(bit) for bit in f"{int(digits, 16):0{4 * len(digits)}b}"[:count]]
 
 
 def accuracy_of(line: Line) -> float:
@@ -171,6 +194,7 @@ def accuracy_of(line: Line) -> float:
 
 
 BESIDE_BP = ("from bp", "s.e.", "95 % interval")
+IN_POINTS = ("points", "s.e. seeds", "s.e. images", "95 % interval")
 
 
 # Tables of `minifa compare`
@@ -237,6 +261,36 @@ MINUTES = ("minutes", number("seconds", ".1f", 1 / 60))
 def cifar10() -> list[Rows]:
     name = "reproduce-cifar10_moskovitz/table.csv"
     return [rows(by(name, "row"), *reproduced(name, True), *DIFFERENCE, MINUTES)]
+
+
+KINDS = ("lossless", "copy")
+
+
+def jpeg() -> list[Rows]:
+    """Accuracies in %, and differences in points from the networks trained and tested on lossless images."""
+    lines = [{**line, "network": f"{line['rule']} {line['engine']}"} for line in read("jpeg/runs.csv")]
+    columns = [("rule", text("rule")), ("engine", text("engine")), ("trained on", text("images"))]
+    columns += [(f"tested on {kind}", score(kind, 2, 100)) for kind in KINDS]
+    runs = grouped(lines, "network", "images")
+
+    def flags(network: str, trained: str, tested: str) -> list[list[int]]:
+        by_seed = sorted(runs[f"{network} {trained}"], key=lambda line: int(line["seed"]))
+        return [bits(line[f"correct_{tested}"], 1000) for line in by_seed]
+
+    found = [["difference", *IN_POINTS]]
+    for network in grouped(lines, "network"):
+        rule, engine = network.split()
+        plain = flags(network, "lossless", "lossless")
+        for what, *kinds in (
+            ("trained and tested on the copy", "copy", "copy"),
+            ("trained on the copy", "copy", "lossless"),
+            ("tested on the copy", "lossless", "copy"),
+        ):
+            found.append([f"{rule}, {engine}: {what}", *in_points(flags(network, *kinds), plain)])
+    for kind in KINDS:
+        two = (flags(f"{rule} minifa", kind, kind) for rule in ("usf", "bp"))
+        found.append([f"usf - bp, minifa, {kind} images", *in_points(*two)])
+    return [rows(runs, *columns), found]
 
 
 DEPTHS = ("1", "2", "4", "6 or 8")
@@ -634,6 +688,7 @@ def of_recipe(recipe: str, parts: Callable[[], list[Rows]], *more: str, table: s
 
 TABLES: dict[str, Table] = {
     "cifar-10-with-the-papers-network": of_recipe("cifar10_moskovitz", cifar10),
+    "what-the-jpeg-copy-costs": Table(["jpeg/runs.csv"], jpeg, training("jpeg/runs.csv")),
     "depth-convolution-batch-norm": Table(["explorer/runs.csv"], depth, training("explorer/runs.csv")),
     "five-rules-on-six-convolutions": of_compare("compare-digits-cnn", layers=True),
     "five-seeds-beside-pytorch": Table(
@@ -743,6 +798,18 @@ def of_cifar10() -> list[str]:
     return [
         f"`usf-strict`, `usf-init` and `frsf` are {three[0]}, {three[1]} and {three[2]} points behind backpropagation",
         f"{behind['fa-kernel']:.0f} points behind with a kernel and {behind['fa-dense']:.0f} with a dense matrix",
+    ]
+
+
+def of_jpeg() -> list[str]:
+    """That every interval contains 0, and the smallest and the largest loss."""
+    found = {name: cells for name, *cells in jpeg()[1][1:] if "and tested" in name}
+    limits = [[float(one) for one in cells[-1].split(" to ")] for cells in found.values()]
+    assert all(low < 0 < high for low, high in limits)
+    losses = sorted(-float(cells[0]) for cells in found.values())
+    return [
+        f"{losses[0]:.1f} to {losses[-1]:.1f} points less",
+        f"none of the three intervals excludes 0, or a loss of {-max(low for low, _ in limits):.1f} points",
     ]
 
 
@@ -857,6 +924,7 @@ def of_search_without_decay() -> list[str]:
 JUDGED: dict[str, Callable[[], list[str]]] = {
     "results": the_headline,
     "cifar-10-with-the-papers-network": of_cifar10,
+    "what-the-jpeg-copy-costs": of_jpeg,
     "depth-convolution-batch-norm": of_depth,
     "five-seeds-beside-pytorch": of_five_seeds,
     "twelve-convolutions": of_twelve,
