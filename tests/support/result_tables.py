@@ -289,7 +289,7 @@ def jpeg() -> list[Rows]:
             found.append([f"{rule}, {engine}: {what}", *in_points(flags(network, *kinds), plain)])
     for kind in KINDS:
         two = (flags(f"{rule} minifa", kind, kind) for rule in ("usf", "bp"))
-        found.append([f"usf - bp, minifa, {kind} images", *in_points(*two)])
+        found.append([f"usf - bp, {kind} images", *in_points(*two)])
     return [rows(runs, *columns), found]
 
 
