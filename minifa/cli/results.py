@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from ..experiments import results_archive, score_files
 from ..experiments.differences import Difference
-from ..experiments.results_archive import ENGINE, SAME, Comparison, Key, Table
+from ..experiments.results_archive import ENGINE, SAME, Key, RowComparison, Table
 from ..experiments.row_differences import NO_WIDTH
 from ..experiments.score_files import UNITS, FileScores
 from ..storage import csv_files
@@ -188,7 +188,7 @@ def _listed(keys: Iterable[Key], most: int = 12) -> str:
     return listed((" ".join(filter(None, key)) for key in keys), most)
 
 
-def _other_rates(common: Sequence[Comparison]) -> list[str]:
+def _other_rates(common: Sequence[RowComparison]) -> list[str]:
     """The rows with a known learning rate in the file that is not the archive's."""
     return [
         f"{' '.join(filter(None, row.key))} {row.mine.rate} (archive: {row.archived.rate})"
@@ -208,7 +208,7 @@ def _rate(cell: str) -> float | str:
 def _notes(
     one: Table,
     mine: FileScores,
-    common: Sequence[Comparison],
+    common: Sequence[RowComparison],
     only_mine: Sequence[Key],
     only_archived: Sequence[Key],
 ) -> list[str]:

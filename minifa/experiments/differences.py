@@ -88,7 +88,7 @@ def paired(scores: Mapping[int, float], reference: Mapping[int, float]) -> Diffe
     >>> one.mean, one.n, one.sd, one.df, f"{one.low:.2f} to {one.high:.2f}"
     (-4.0, 3, 1.0, 2.0, '-6.48 to -1.52')
     """
-    mine, theirs = (_by_seed(one, name) for one, name in ((scores, "scores"), (reference, "the reference")))
+    mine, theirs = (by_seed(one, name) for one, name in ((scores, "scores"), (reference, "the reference")))
     common = sorted(mine.keys() & theirs.keys())
     if not common:
         raise ValueError(
@@ -219,7 +219,8 @@ def _interval(mean: float, error: float, df: float) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def _by_seed(scores: Any, what: str) -> dict[int, float]:
+def by_seed(scores: Any, what: str) -> dict[int, float]:
+    """The scores by seed of ``what``. Raises TypeError unless they are a mapping of ints to numbers."""
     check_type(scores, Mapping, f"{what} must be a mapping of seeds to scores, as {{0: 71.5, 1: 72.0}}")
     seeds = check_list(scores, int, f"the seeds of {what} must be ints")
     return {seed: check_float(scores[seed], f"the score of seed {seed} in {what}") for seed in seeds}

@@ -8,11 +8,14 @@ the same setting in PyTorch, or published numbers. ``tutorials/results/archive.p
 >>> table = results_archive.load("digits-cnn")
 >>> table.measure.name, table.scores()["", "fa"].n, round(table.scores()["", "fa"].mean, 3)
 ('accuracy', 5, 0.348)
+>>> common, _, _ = results_archive.compare({"fa": {0: 0.61, 1: 0.58, 2: 0.65}}, table)
+>>> common[0].verdict
+'higher by 0.266 (better)'
 """
 
 from __future__ import annotations
 
-__all__ = ["load", "names"]
+__all__ = ["Measure", "RowComparison", "RowScores", "Table", "compare", "load", "names"]
 
 import functools
 import math
@@ -26,6 +29,7 @@ from ..registry import unknown
 from ..storage import csv_files
 from ..storage.atomic import read_bytes
 from ..text import listed
+from ..validation import check_choice, check_float, check_type
 from . import differences
 from .differences import Difference
 from .recipes import tomllib
@@ -66,17 +70,25 @@ class Measure:
 
         Args:
             value: a score, or a difference of scores.
-            sign: "+": with its sign.
+            sign: "+": with its sign; "": without that of a positive number.
+
+        Raises:
+            TypeError: the value is not a number.
+            ValueError: no such sign.
         """
+        value, sign = check_float(value, "a score"), check_choice(sign, "the sign of a score", ("", "+"))
         return f"{round(value, self.decimals) + 0.0:{sign}.{self.decimals}f}"  # + 0.0: no -0.00
 
     def from_accuracy(self, accuracy: float) -> float:
-        """The score of an accuracy between 0 and 1.
+        """The score of an accuracy between 0 and 1. Raises TypeError if it is not a number, ValueError if it is out of
+        range.
 
         >>> from minifa.experiments.results_archive import MEASURES
         >>> MEASURES["error in %"].from_accuracy(0.75)
         25.0
         """
+        if not 0 <= check_float(accuracy, "an accuracy") <= 1:
+            raise ValueError(f"an accuracy must be between 0 and 1, got {accuracy}")
         return self.full * (accuracy if self.kind == "accuracy" else 1 - accuracy)
 
 
@@ -106,9 +118,21 @@ class RowScores:
 
     @classmethod
     def of(cls, by_seed: Mapping[int, float], rate: str = "") -> RowScores:
-        """The scores of runs by seed."""
-        values = list(by_seed.values())
-        return cls(by_seed, statistics.fmean(values), sample_sd(values), len(values), rate)
+        """The scores of runs by seed.
+
+        Args:
+            by_seed: score of every seed, at least one.
+            rate: learning rate as text; "" if it is not known.
+
+        Raises:
+            TypeError: not a mapping of seeds to numbers, or a rate that is not a str.
+            ValueError: no score.
+        """
+        known = differences.by_seed(by_seed, "a row")
+        if not known:
+            raise ValueError("a row must have the score of at least one seed, got none")
+        check_type(rate, str, "a rate must be a str")
+        return cls(known, statistics.fmean(known.values()), sample_sd(list(known.values())), len(known), rate)
 
     def sample(self) -> list[float]:
         """The scores; if only mean and sd are known, n numbers with this mean and sd. Welch's interval depends on
@@ -124,11 +148,14 @@ class RowScores:
         return [self.mean - away, self.mean + away, *[self.mean] * (self.n - 2)]
 
     def shown(self, measure: Measure) -> str:
-        """Mean ± sd as text."""
+        """Mean ± sd as text. Raises TypeError if ``measure`` is not a `Measure`."""
+        check_type(measure, Measure, "measure must be a Measure, as table.measure")
         return measure.shown(self.mean) + ("" if self.sd is None else f" ± {measure.shown(self.sd)}")
 
     def minus(self, other: RowScores) -> Difference:
-        """The difference of the means: paired over the common seeds, unpaired (Welch) if there are none."""
+        """The difference of the means: paired over the common seeds, unpaired (Welch) if there are none. Raises
+        TypeError if ``other`` is not a `RowScores`."""
+        check_type(other, RowScores, "other must be a RowScores, as table.scores() has them")
         if self.by_seed.keys() & other.by_seed.keys():
             return differences.paired(self.by_seed, other.by_seed)
         return differences.unpaired(self.sample(), other.sample())
@@ -171,7 +198,12 @@ class Table:
 
         Returns:
             ``{(network, row): scores}``; network is "" in a table with a single one.
+
+        Raises:
+            ValueError: the table has no such engine.
         """
+        if engine not in self.engines:
+            raise ValueError(unknown(self.engines, engine, f"engine of the table '{self.name}'"))
         groups: dict[Key, list[Mapping[str, str]]] = {}
         for line in self.lines:
             if line["engine"] == engine:
@@ -184,17 +216,24 @@ class Table:
         Args:
             key: network and row.
             column: name of a column of the CSV file.
+
+        Raises:
+            TypeError: not a tuple of two str, or a column that is not a str.
+            ValueError: the table has no such row.
         """
-        first = next(line for line in self.lines if line["engine"] == ENGINE and _key(line) == key)
-        return first.get(column, "")
+        return self._runs(key)[0].get(check_type(column, str, "column must be a str"), "")
 
     def diverged(self, key: Key) -> int:
         """The number of runs of a row that diverged.
 
         Args:
             key: network and row.
+
+        Raises:
+            TypeError: not a tuple of two str.
+            ValueError: the table has no such row.
         """
-        return sum(line.get("diverged") == "1" for line in self.lines if line["engine"] == ENGINE and _key(line) == key)
+        return sum(line.get("diverged") == "1" for line in self._runs(key))
 
     def from_reference(self) -> dict[Key, Difference]:
         """The difference of every row from the reference row of its network, which is ``bp`` unless the catalogue names
@@ -205,6 +244,19 @@ class Table:
             for (network, row), mine in scores.items()
             if row != reference and (network, reference) in scores
         }
+
+    def _runs(self, key: Key) -> list[Mapping[str, str]]:
+        """The lines of minifa's runs of a row."""
+        _check_key(key, "a row must be a tuple of the names of network and row")
+        runs = [line for line in self.lines if line["engine"] == ENGINE and _key(line) == key]
+        if not runs:
+            raise ValueError(f"'{self.name}' has no row {key!r}: expected one of {listed(map(str, self.scores()))}")
+        return runs
+
+
+def _check_key(key: Any, what: str) -> None:
+    if not (isinstance(key, tuple) and len(key) == 2 and all(isinstance(name, str) for name in key)):
+        raise TypeError(f"{what}, got the row {key!r}")
 
 
 def _key(line: Mapping[str, str]) -> Key:
@@ -255,7 +307,7 @@ def load(name: str) -> Table:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RowComparison:
     """One row of a table beside the same row of other runs.
 
     Attributes:
@@ -273,34 +325,53 @@ class Comparison:
     verdict: str
 
 
-def compare(mine: Mapping[Key, RowScores], table: Table) -> tuple[list[Comparison], list[Key], list[Key]]:
+def compare(
+    mine: Mapping[str, Mapping[int, float]] | Mapping[Key, RowScores], table: Table
+) -> tuple[list[RowComparison], list[Key], list[Key]]:
     """Compare scores with a table of the archive, row by row.
 
     Args:
-        mine: scores by network and row, in the table's measure, as `minifa.experiments.score_files.read_scores` gives
-            them. A row that the table does not have is looked for among its rules.
+        mine: the score of every seed by row, in the table's measure, ``{"fa": {0: 0.61, 1: 0.58}}``; or `RowScores` by
+            network and row, as `minifa.experiments.score_files.read_scores` returns them. A row that the table does
+            not have is looked for among its rules.
         table: a table of the archive.
 
     Returns:
         The common rows, the rows of ``mine`` that the table does not have, and those of the table that ``mine`` does
         not have.
 
+    Raises:
+        TypeError: not a mapping of rows to scores by seed, or not a `Table`.
+        ValueError: a row without scores.
+
     >>> from minifa.experiments import results_archive
-    >>> own = {("", "fa"): results_archive.RowScores.of({0: 0.61, 1: 0.58, 2: 0.65})}
+    >>> own = {"fa": {0: 0.61, 1: 0.58, 2: 0.65}}
     >>> common, _, missing = results_archive.compare(own, results_archive.load("digits-cnn"))
     >>> common[0].verdict, len(missing)
     ('higher by 0.266 (better)', 4)
     """
+    check_type(table, Table, "table must be a Table of the archive, as results_archive.load returns it")
+    scores = _by_key(mine)
     archived = table.scores()
-    partner = {key: _partner(key, table, archived) for key in mine}
+    partner = {key: _partner(key, table, archived) for key in scores}
     common = []
     for key, match in partner.items():
         if match is not None:
-            difference = differences.unpaired(mine[key].sample(), archived[match].sample())
-            verdict = _verdict(mine[key], archived[match], difference, table.measure)
-            common.append(Comparison(match, mine[key], archived[match], difference, verdict))
+            difference = differences.unpaired(scores[key].sample(), archived[match].sample())
+            verdict = _verdict(scores[key], archived[match], difference, table.measure)
+            common.append(RowComparison(match, scores[key], archived[match], difference, verdict))
     found = set(partner.values())
-    return common, [key for key in mine if partner[key] is None], [key for key in archived if key not in found]
+    return common, [key for key in scores if partner[key] is None], [key for key in archived if key not in found]
+
+
+def _by_key(mine: Any) -> dict[Key, RowScores]:
+    expected = 'scores must be a mapping of rows to scores by seed, as {"fa": {0: 0.61, 1: 0.58}}'
+    scores: dict[Key, RowScores] = {}
+    for row, some in check_type(mine, Mapping, expected).items():
+        key = ("", row) if isinstance(row, str) else row
+        _check_key(key, expected)
+        scores[key] = some if isinstance(some, RowScores) else RowScores.of(some)
+    return scores
 
 
 def _partner(key: Key, table: Table, archived: Collection[Key]) -> Key | None:

@@ -6,7 +6,7 @@ The files are not trusted: every line is checked, and the message of an error na
 
 from __future__ import annotations
 
-__all__: list[str] = []
+__all__ = ["FileScores", "read_scores"]
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +18,7 @@ from ..registry import unknown
 from ..storage import csv_files
 from ..storage.atomic import expanded, read_bytes
 from ..text import listed
+from ..validation import check_type
 from .results_archive import ENGINE, Key, Measure, RowScores
 
 LARGEST_FILE = 1 << 25  # bytes
@@ -66,12 +67,14 @@ def read_scores(path: str | Path, measure: Measure, column: str | None = None, u
             1. Losses have no unit.
 
     Raises:
+        TypeError: not a path or not a measure.
         OSError: the file cannot be read.
         DataFileError: it is too large, not in CSV, lacks a column, has a cell without the expected number, or two
             lines of one run.
         ValueError: there is no such column or unit, or it does not fit the measure.
     """
     place = expanded(path)
+    check_type(measure, Measure, "measure must be a Measure, as table.measure")
     columns, lines = _read(place)
     row = _first(ROWS, columns, place)
     _check_unit(unit, measure)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import re
 import statistics
 from pathlib import Path
 
@@ -275,8 +276,24 @@ def test_differences_from_the_reference():
 def test_a_verdict(mine, measure, verdict):
     lines = [{"row": "fa", "engine": "minifa", "seed": f"{i}", "score": f"{s}"} for i, s in enumerate((0.5, 0.51, 0.5))]
     table = Table("t", {"measure": measure}, lines)
-    (one,), only_mine, only_archived = results_archive.compare({("", "fa"): RowScores.of(dict(enumerate(mine)))}, table)
+    (one,), only_mine, only_archived = results_archive.compare({"fa": dict(enumerate(mine))}, table)
     assert one.verdict == verdict and not only_mine and not only_archived
+
+
+def test_what_is_not_in_a_table_is_refused():
+    table = results_archive.load("digits-cnn")
+    for call, said in (
+        (lambda: table.scores("TensorFlow"), "engine of the table 'digits-cnn'"),
+        (lambda: table.value(("", "pc"), "lr"), "'digits-cnn' has no row ('', 'pc')"),
+        (lambda: table.diverged(("mlp", "fa")), "'digits-cnn' has no row ('mlp', 'fa')"),
+        (lambda: results_archive.compare({"fa": {}}, table), "the score of at least one seed"),
+        (lambda: ACCURACY.from_accuracy(75), "an accuracy must be between 0 and 1, got 75"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            call()
+    for wrong in ({("a", "b", "c"): {0: 1.0}}, {1: {0: 1.0}}, [0.5], {"fa": [0.5]}, {"fa": {"0": 0.5}}):
+        with pytest.raises(TypeError, match="must be (a mapping|ints)"):
+            results_archive.compare(wrong, table)
 
 
 def test_without_any_spread_nothing_is_shown():
@@ -284,7 +301,7 @@ def test_without_any_spread_nothing_is_shown():
     lines = [{"row": "fa", "engine": "minifa", "seed": f"{i}", "score": "0.1"} for i in range(3)]
     table = Table("t", {"measure": "accuracy"}, lines)
     for score, verdict in ((0.0972, "no spread: no interval"), (0.1000001, "no difference shown")):
-        (one,), *_ = results_archive.compare({("", "fa"): RowScores.of({3: score, 4: score})}, table)
+        (one,), *_ = results_archive.compare({"fa": {3: score, 4: score}}, table)
         assert one.verdict == verdict
 
 

@@ -47,7 +47,7 @@ from minifa import (
     training,
     weights,
 )
-from minifa.experiments import recipes, run_folder, survey_results, surveys, sweeps
+from minifa.experiments import recipes, results_archive, run_folder, survey_results, surveys, sweeps
 from minifa.explorer import requests
 from minifa.explorer.session import Session
 from minifa.storage import csv_files
@@ -190,6 +190,10 @@ class Objects(Arrays):
         csv_files.write(self.folder / "survey.csv", surveys.COLUMNS, [{**dict.fromkeys(surveys.COLUMNS, ""), **run}])
         run_folder.write_config(self.folder, {"survey": {"data": "digits", "epochs": 15}})
         return self.folder
+
+    def scores(self) -> Path:
+        """A file of scores for the results archive."""
+        return self.file("runs.csv", lambda path: path.write_text("rule,seed,score\nfa,0,0.5\nfa,1,0.6\n"))
 
     def file(self, name: str, write: Callable[[Path], Any]) -> Path:
         write(self.folder / name)
@@ -522,6 +526,17 @@ GIVEN: dict[str, Give] = {
     "explorer.session.Session.of_objects.batch": lambda w: (w.x, w.y),
     "tracing.pages.compared.one": lambda w: w.trace(),
     "tracing.pages.compared.other": lambda w: w.trace(),
+    "experiments.results_archive.Measure.shown.sign": lambda w: "+",
+    "experiments.results_archive.Measure.from_accuracy.accuracy": lambda w: 0.5,
+    "experiments.results_archive.RowScores.of.by_seed": lambda w: {0: 0.5, 1: 0.6},
+    "experiments.results_archive.RowScores.minus.other": lambda w: results_archive.RowScores.of({0: 0.5, 1: 0.7}),
+    "experiments.results_archive.Table.value.key": lambda w: ("", "fa"),
+    "experiments.results_archive.Table.value.column": lambda w: "lr",
+    "experiments.results_archive.Table.diverged.key": lambda w: ("", "fa"),
+    "experiments.results_archive.compare.mine": lambda w: {"fa": {0: 0.5, 1: 0.6}},
+    "experiments.results_archive.compare.table": lambda w: results_archive.load("digits-cnn"),
+    "experiments.score_files.read_scores.path": lambda w: w.scores(),
+    "measure": lambda w: results_archive.MEASURES["accuracy"],
     "rules.split.text": lambda w: "bp,fa",
     "optim.Optimizer.load_state.state": lambda w: w.optimizer.state(),
     "rules.base.Rule.load_state.state": lambda w: w.rule.state(),
@@ -562,6 +577,9 @@ OWNERS: dict[str, Give] = {
     "Gaussian": lambda w: mf.kernels.Gaussian(),
     "Grouped": lambda w: mf.kernels.Grouped(mf.kernels.Cosine(), 2),
     "WriteLogs": lambda w: logs.WriteLogs(w.folder),
+    "Measure": lambda w: results_archive.MEASURES["accuracy"],
+    "RowScores": lambda w: results_archive.RowScores.of({0: 0.5, 1: 0.6}),
+    "Table": lambda w: results_archive.load("digits-cnn"),
     "OnlineCurves": lambda w: mf.theory.online_erf(**{name: give(w) for name, give in NETWORKS.items()}),
 }
 
