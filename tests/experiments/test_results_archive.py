@@ -164,7 +164,7 @@ def test_numbers_of_the_results_page():
 
 
 def test_seeds_of_a_folder_with_results(script, tmp_path):
-    """Scores at the best epoch are in result.json; those of curves.csv would be others."""
+    """Scores at the best epoch are in runs.csv; those of curves.csv would be others."""
     columns, cells = (
         "row,rule,lr,weight_decay,epochs,seeds,published,mean,sd,seconds,diverged",
         "0.1,0,2,2,,60,14.1,7,0",
@@ -174,13 +174,11 @@ def test_seeds_of_a_folder_with_results(script, tmp_path):
     (tmp_path / "curves.csv").write_text(curves, encoding="utf-8")
     (line,) = script.of_reproduce(tmp_path, PERCENT)
     assert (line["score"], line["sd"], line["n"], line["seconds"]) == (60, 14.1, 2, 14) and "seed" not in line
-    for seed, accuracy in ((3, 0.5), (4, 0.7)):
-        (tmp_path / f"bp-seed{seed}").mkdir()
-        result = json.dumps({"result": {"test_accuracy": accuracy}})
-        (tmp_path / f"bp-seed{seed}" / "result.json").write_text(result, encoding="utf-8")
+    runs = "row,seed,test_accuracy\nbp,3,0.5\nbp,4,{}\nfa,3,0.1\n"
+    (tmp_path / "runs.csv").write_text(runs.format(0.7), encoding="utf-8")
     lines = list(script.of_reproduce(tmp_path, PERCENT))
     assert [(line["seed"], line["score"]) for line in lines] == [(3, 50), (4, pytest.approx(70))]
-    (tmp_path / "bp-seed4" / "result.json").write_text('{"result": {"test_accuracy": 0.8}}', encoding="utf-8")
+    (tmp_path / "runs.csv").write_text(runs.format(0.8), encoding="utf-8")
     with pytest.raises(ValueError, match=r"row bp: the scores of the runs do not have the mean of table.csv"):
         list(script.of_reproduce(tmp_path, PERCENT))
 

@@ -1,8 +1,10 @@
-"""Scripts of tutorials/results: what the JPEG copy of CIFAR-10 costs, and the peers of the long tables in PyTorch."""
+"""Scripts of tutorials/results: what the JPEG copy of CIFAR-10 costs, the peers of the long tables in PyTorch, and the
+collection of runs."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 import minifa as mf
 from minifa.data.cifar import CIFAR10
+from minifa.experiments import correct_examples
 from minifa.storage import csv_files
 
 RESULTS = Path(__file__).parents[2] / "tutorials" / "results"
@@ -260,3 +263,31 @@ def test_the_peer_of_the_copy_uses_the_papers_network(jpeg, torch_runs):
     assert {kind: (one.shape, one.dtype) for kind, one in correct.items()} == {
         kind: ((16,), np.dtype(bool)) for kind in ("lossless", "copy")
     }
+
+
+def test_the_runs_of_a_recipe_are_collected_without_paths_of_the_machine(script, tmp_path, monkeypatch, capsys):
+    """One line for each finished run of a row of the table, in the order of the table."""
+    runs, target = tmp_path / "runs", tmp_path / "kept"
+    for name, accuracy in (("fa-seed0", 0.5), ("bp-seed1", 0.25), ("bp-seed0", 0.75), ("old-seed0", 1.0)):
+        row, _, seed = name.rpartition("-seed")
+        (runs / name).mkdir(parents=True)
+        experiment = {"rule": row, "lr": 0.1, "weight_decay": 0.0, "seed": int(seed), "data_dir": "/home/ada/sets"}
+        result = {"test_accuracy": accuracy, "test_examples": 4, "class_accuracies": [1.0, 0.5], "epochs": 2}
+        result |= {"seconds": 3.5, "diverged": False}
+        outcome = {"experiment": experiment, "result": result, "made_by": "0.1.0 (abcdef0)"}
+        (runs / name / "result.json").write_text(json.dumps(outcome))
+        (runs / name / "config.json").write_text(json.dumps({"environment": {"machine": "Linux, 2 cores"}}))
+        correct_examples.keep(runs / name, np.arange(4) < round(4 * accuracy))
+    (runs / "fa-seed1").mkdir()  # not finished
+    (runs / "table.csv").write_text("row,seeds\nfa,1\nbp,2\n")
+    monkeypatch.setattr(sys, "argv", ["collect.py", str(runs), str(target)])
+    script(".", "collect").main()
+    assert "3 runs of 2 rows" in capsys.readouterr().out
+    columns, *lines = csv_files.read(target / "runs.csv")
+    kept = [dict(zip(columns, line, strict=True)) for line in lines]
+    assert [(one["row"], one["seed"], one["test_accuracy"], one["correct"]) for one in kept] == [
+        *(("fa", "0", "0.5", "c0"), ("bp", "0", "0.75", "e0"), ("bp", "1", "0.25", "80"))
+    ]
+    assert kept[0]["classes"] == "1.0000 0.5000" and kept[0]["best_epoch"] == "" and kept[0]["date"] == ""
+    assert (target / "table.csv").read_text() == (runs / "table.csv").read_text()
+    assert "/home" not in (target / "runs.csv").read_text()

@@ -7,8 +7,8 @@ To add a table: an entry in minifa/experiments/results/catalogue.toml, whose hea
 The forms of a source, its ``file``:
 
 - a file with a column ``epoch``: the histories of `minifa compare`; the last epoch of every run counts;
-- a folder with table.csv: `minifa reproduce`; scores of the runs from ROW-seedN/result.json, else from the last epoch
-  of curves.csv, else only mean and sd. Published numbers become lines of the engine "published";
+- a folder with table.csv: `minifa reproduce`; scores of the runs from runs.csv (of collect.py), else from the last
+  epoch of curves.csv, else only mean and sd. Published numbers become lines of the engine "published";
 - .txt: a table of a peer, with its mean ± sd over the seeds that its heading names;
 - any other CSV file: a line per run. Where a cell has the numbers of all epochs, the last one counts.
 """
@@ -16,7 +16,6 @@ The forms of a source, its ``file``:
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import re
 import statistics
@@ -162,11 +161,11 @@ def of_row(
 ) -> Iterator[Line]:
     """The runs of a row of `minifa reproduce`; a single line if only their mean and sd are known."""
     mine, seconds = {seed: epochs for (name, seed), epochs in runs.items() if name == row["row"]}, float(row["seconds"])
-    scores: dict[int, float] = {}
+    ends, scores = folder / "runs.csv", dict[int, float]()
+    results = {(one["row"], int(one["seed"])): one for one in (read(ends) if ends.is_file() else [])}
     for seed, epochs in mine.items():
-        result = folder / f"{row['row']}-seed{seed}" / "result.json"
-        if result.is_file():
-            scores[seed] = score_of(json.loads(result.read_text(encoding="utf-8"))["result"], measure)
+        if (row["row"], seed) in results:
+            scores[seed] = score_of(results[row["row"], seed], measure)
         elif "validation_accuracy" not in epochs[-1]:  # else the table has the epoch that was best on held-out examples
             scores[seed] = score_of(epochs[-1], measure)
         elif len(mine) == 1:
