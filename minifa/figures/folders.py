@@ -42,6 +42,7 @@ from .diagrams import broadcast
 from .errors import angle_histogram, deltas
 from .matrices import kernels, matrices, signs
 from .representations import information_plane, similarities
+from .style import literal
 from .surveys import survey_of_networks
 
 MAX_RULES = 8  # maximum number of rules that can be distinguished in one panel
@@ -177,8 +178,7 @@ def _equals(B: Array, W: Array) -> bool:
 
 
 def _setting(experiment: Experiment) -> str:
-    # matplotlib renders text between dollar signs as a formula.
-    data = printable(stem(experiment.data)).replace("$", r"\$")
+    data = literal(printable(stem(experiment.data)))
     parts = data, experiment.model, describe_options(experiment.model_options)
     augmentation = f", {experiment.augmentation}" if experiment.augmentation else ""
     return f"{' '.join(filter(None, parts))}{augmentation}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"

@@ -116,6 +116,17 @@ def drawing(
         yield figure
 
 
+def literal(text: str) -> str:
+    """A name that was read from a file, for matplotlib, which typesets what is between dollar signs as a formula and
+    stops if it is none.
+
+    >>> from minifa.figures.style import literal
+    >>> print(literal("$x_$"))
+    \\$x_\\$
+    """
+    return text.replace("$", r"\$")
+
+
 SYMBOLS = {name: rf"\{name}" for name in ("beta", "delta", "eta", "lambda", "mu", "sigma", "xi")}
 # A symbol of the rules' equations: a Greek name, a d before a matrix, one letter; with an index or a transpose.
 SYMBOL = re.compile(rf"(?<![\w^])(?:(d?)([A-Z])|({'|'.join(SYMBOLS)})|([a-zL]))(?:_(\w+))?(\^T|\^2)?(?!\w)")

@@ -16,7 +16,7 @@ from matplotlib.transforms import blended_transform_factory
 from ..experiments.survey_results import REFERENCE, Found, Survey, counted
 from ..validation import check_type
 from .curves import in_lines
-from .style import SMALL, colour, drawing, muted
+from .style import SMALL, colour, drawing, literal, muted
 
 ROW, HEADING = 0.21, 1.6  # inches for a rule; rows for the heading of a group
 
@@ -36,8 +36,8 @@ def survey_of_networks(survey: Survey, title: str = "", *, dark: bool = False) -
         ValueError: a survey without lines.
     """
     check_type(survey, Survey, "the survey must be a minifa.experiments.survey_results.Survey, as read returns it")
-    if not survey.rules:
-        raise ValueError("the survey has no lines to draw")
+    if not survey.networks:
+        raise ValueError("the survey has no lines to draw, of networks that minifa survey trains")
     places, headings = _places(survey)
     rows = max(places.values()) + 1
     facts = (
@@ -57,7 +57,7 @@ def survey_of_networks(survey: Survey, title: str = "", *, dark: bool = False) -
             axes.grid(visible=False, axis="y")
             axes.tick_params(axis="y", length=0)
             axes.spines["left"].set_visible(False)
-        panels[0].set_yticks(list(places.values()), [in_lines(name) for name in places])
+        panels[0].set_yticks(list(places.values()), [literal(in_lines(name)) for name in places])
         _write_headings(figure, panels[0], headings)
         figure.legend(handles=_explained(), loc="outside lower center", ncols=4)
     return figure
@@ -80,14 +80,16 @@ def _write_headings(figure: Figure, axes: Axes, headings: dict[str, float]) -> N
     where = blended_transform_factory(figure.transFigure, axes.transData)
     box = {"facecolor": rcParams["axes.facecolor"], "edgecolor": "none", "pad": 1.5}
     for heading, place in headings.items():
-        text = axes.text(0.01, place, heading, transform=where, va="center", fontweight="bold", fontsize=9, bbox=box)
+        text = axes.text(
+            0.01, place, literal(heading), transform=where, va="center", fontweight="bold", fontsize=9, bbox=box
+        )
         text.set_in_layout(False)  # else the panels would make room for it
 
 
 def _draw(axes: Axes, found: Found, place: float) -> None:
     scores = list(found.accuracies.values())
     if not scores:
-        axes.text(0.55, place, found.kind, fontsize=SMALL, color=muted(), ha="center", va="center")
+        axes.text(0.55, place, literal(found.kind), fontsize=SMALL, color=muted(), ha="center", va="center")
         return
     axes.axhline(place, color=muted(), linewidth=0.4, alpha=0.35, zorder=0)
     mean = statistics.fmean(scores)

@@ -1256,6 +1256,15 @@ def test_a_survey_has_a_panel_for_each_network_a_dot_for_each_seed_and_words_for
         figures.survey_of_networks([])
 
 
+def test_names_with_dollar_signs_in_a_survey_are_drawn_as_they_are():
+    """A formula that matplotlib cannot read would stop the picture."""
+    name = r"$\x_$"
+    lines = [{**dict.fromkeys(surveys.COLUMNS, ""), "network": "mlp", "rule": name, "not_run": f"{name}: {name}"}]
+    figure = figures.survey_of_networks(survey_results.Survey(lines, 5, "digits", 360, 0.1))
+    figure.canvas.draw()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [name.replace("$", r"\$")]
+
+
 QUANTITIES = ["loss", "accuracy", "weight_angle"]
 
 
