@@ -33,7 +33,7 @@ from ..rules.base import Rule
 from ..training.history import History, Row
 from ..training.phases import starts_of
 from ..validation import check_type
-from .style import SMALL, WIDTH, bare, drawing, hatched, look, missing, muted, readable_on, shade
+from .style import SMALL, WIDTH, bare, drawing, hatched, look, missing, muted, name_at_end, readable_on, shade
 
 IN_ONE_PANEL = 8  # maximum number of rules that can be told apart as lines
 LAYERS = 8  # maximum number of layers shown side by side
@@ -475,13 +475,11 @@ def _label_ends(axes: Axes, lines: Sequence[Line2D]) -> None:
         places[-1] = min(places[-1], top - apart * (len(ends) - 1 - number))
     for number in range(1, len(places)):
         places[number] = max(places[number], places[number - 1] + apart)
-    for place, (_, i) in zip(places, ends, strict=True):
+    for place, (end, i) in zip(places, ends, strict=True):
         name = str(lines[i].get_label())
-        axes.annotate(
-            name if len(name) <= LABEL else f"{name[: LABEL - 1]}…", (1, place), (4, 0),
-            xycoords=("axes fraction", "data"), textcoords="offset points", va="center", fontsize=SMALL,
-            color=lines[i].get_color(), annotation_clip=False,
-        )  # fmt: skip
+        name_at_end(
+            axes, name if len(name) <= LABEL else f"{name[: LABEL - 1]}…", end, place, color=lines[i].get_color()
+        )
 
 
 def _mark_accuracy(draw_line: Callable[..., Line2D], levels: Levels) -> None:

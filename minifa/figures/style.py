@@ -16,7 +16,9 @@ from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch
 from matplotlib.text import Annotation
+from matplotlib.transforms import ScaledTranslation
 
 from ..validation import check_bool, check_int, check_str, format_shape
 
@@ -173,9 +175,22 @@ def look(i: int, dark: bool = False) -> dict[str, Any]:
     colours = DARK_COLOURS if check_bool(dark, "dark") else COLOURS
     return {
         "color": colours[i % len(colours)],
-        "marker": MARKERS[i % len(MARKERS)],
+        "marker": MARKERS[(i + i // len(colours)) % len(MARKERS)],  # a colour returns with another marker
         "linestyle": LINES[(i // len(colours)) % len(LINES)],
     }
+
+
+def name_at_end(axes: Axes, name: str, end: float, place: float, color: Any, size: float = SMALL) -> None:
+    """Write the name of a curve right of the panel at the height ``place``, and join it to the curve's end."""
+    edge = axes.get_yaxis_transform()  # x: share of the panel, y: data
+    beside = edge + ScaledTranslation(6 / 72, 0, axes.figure.dpi_scale_trans)
+    joint = ConnectionPatch((1, end), (1, place), coordsA=edge, coordsB=beside, color=color, linewidth=0.8, alpha=0.7)
+    joint.set_in_layout(False)
+    axes.add_artist(joint)
+    axes.annotate(
+        name, (1, place), (7, 0), xycoords=edge, textcoords="offset points", va="center", fontsize=size, color=color,
+        annotation_clip=False,
+    )  # fmt: skip
 
 
 def colour(i: int) -> str:

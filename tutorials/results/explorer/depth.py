@@ -16,7 +16,7 @@ from typing import Any
 
 from minifa.experiments import Experiment, load_data
 from minifa.explorer.grid import FAMILIES, RULES, Family
-from minifa.figures.style import drawing, look, muted
+from minifa.figures.style import drawing, look, muted, name_at_end
 
 RUNS = Path(__file__).with_name("runs.csv")
 LOOKS = {"bp": 0, "usf": 1, "frsf": 2, "fa": 3, "shallow": 4, "dfa": 5}  # as in the pictures of `minifa compare`
@@ -45,10 +45,9 @@ def draw_family(axes: Any, lines: list[dict[str, str]], name: str, family: Famil
         ends[rule] = means[-1]
     axes.axhline(chance, color=muted(), linestyle=":", linewidth=1.2)
     axes.set_xticks(range(len(family.depths)), [str(depth) for depth in family.depths])
-    axes.set(title=family.title, xlabel=family.units, ylim=(0, 1.03), xlim=(-0.4, len(family.depths) - 0.6))
+    axes.set(title=family.title, xlabel=family.units, ylim=(0, 1.03), xlim=(-0.4, len(family.depths) - 0.7))
     for rule, y in apart(ends).items():
-        place = (len(family.depths) - 0.55, y)
-        axes.annotate(rule, place, color=look(LOOKS[rule])["color"], va="center", fontsize=9, annotation_clip=False)
+        name_at_end(axes, rule, ends[rule], y, look(LOOKS[rule])["color"], size=9)
     axes.annotate("chance", (-0.35, chance + 0.015), color=muted(), va="bottom", fontsize=9)
 
 
