@@ -63,8 +63,9 @@ def _engine_put_back() -> Iterator[None]:
     before = installed()
     yield
     backend._install(*before)
-    if backend._pool.count not in (0, available_cores()):
-        backend._pool.resize(available_cores())
+    threads = int(os.environ.get("MINIFA_THREADS") or available_cores())
+    if backend._pool.count not in (0, threads):
+        backend._pool.resize(threads)
 
 
 @pytest.fixture

@@ -165,21 +165,22 @@ def _compare(options: argparse.Namespace, one: Table) -> str:
     path = options.names[0]
     mine = score_files.read_scores(path, one.measure, options.score, options.unit)
     scores = results_archive.of_network(mine.scores, one, options.network)
-    common, only_mine, only_archived = results_archive.compare(scores, one)
-    if not common:
+    found = results_archive.compare(scores, one)
+    if not found.common:
         raise ValueError(
             f"'{path}' and the table {one.name} have no row in common: {_listed(scores)} in the file, "
             f"{_listed(one.scores())} in the table"
         )
     columns = ("row", "mine", "archive", "verdict", "difference", "s.e.", "95 % interval", "df")
     rows = []
-    for row in common:
+    for row in found.common:
         both = [f"{some.shown(one.measure)} ({some.n})" for some in (row.mine, row.archived)]
         mean, *others = _difference(row.difference, one)
         words = (cell.replace(" ", "\u00a0") for cell in (*both, row.verdict))  # a line break inside is hard to read
         rows.append((row.key, (*words, mean.rstrip("*"), *others)))
     networks = {key[0] for key in scores}
-    notes = _notes(one, mine, common, only_mine, [key for key in only_archived if key[0] in networks])
+    missing = [key for key in found.only_archived if key[0] in networks]
+    notes = _notes(one, mine, found.common, found.only_mine, missing)
     shown = _by_network(columns, rows, right_from=4)
     return "\n".join([wrap(f"{path} beside {one.name}: {one.facts['title']}"), "", shown, "", *map(wrap, notes)])
 

@@ -8,14 +8,25 @@ the same setting in PyTorch, or published numbers. ``tutorials/results/archive.p
 >>> table = results_archive.load("digits-cnn")
 >>> table.measure.name, table.scores()["", "fa"].n, round(table.scores()["", "fa"].mean, 3)
 ('accuracy', 5, 0.348)
->>> common, _, _ = results_archive.compare({"fa": {0: 0.61, 1: 0.58, 2: 0.65}}, table)
->>> common[0].verdict
+>>> results_archive.compare({"fa": {0: 0.61, 1: 0.58, 2: 0.65}}, table).common[0].verdict
 'higher by 0.266 (better)'
 """
 
 from __future__ import annotations
 
-__all__ = ["Measure", "RowComparison", "RowScores", "Table", "compare", "load", "names"]
+__all__ = [
+    "ENGINE",
+    "MEASURES",
+    "Key",
+    "Measure",
+    "RowComparison",
+    "RowScores",
+    "Table",
+    "TableComparison",
+    "compare",
+    "load",
+    "names",
+]
 
 import functools
 import math
@@ -81,12 +92,14 @@ class Measure:
 
     def from_accuracy(self, accuracy: float) -> float:
         """The score of an accuracy between 0 and 1. Raises TypeError if it is not a number, ValueError if it is out of
-        range.
+        range, or for a loss.
 
         >>> from minifa.experiments.results_archive import MEASURES
         >>> MEASURES["error in %"].from_accuracy(0.75)
         25.0
         """
+        if self.kind == "loss":
+            raise ValueError("a loss does not follow from an accuracy")
         if not 0 <= check_float(accuracy, "an accuracy") <= 1:
             raise ValueError(f"an accuracy must be between 0 and 1, got {accuracy}")
         return self.full * (accuracy if self.kind == "accuracy" else 1 - accuracy)
@@ -183,7 +196,7 @@ class Table:
     @property
     def engines(self) -> list[str]:
         """minifa, and the peers."""
-        return list(dict.fromkeys(line["engine"] for line in self.lines))
+        return list(dict.fromkeys([ENGINE, *(line["engine"] for line in self.lines)]))
 
     @property
     def networks(self) -> list[str]:
@@ -295,9 +308,10 @@ def load(name: str) -> Table:
         name: one of `names`.
 
     Raises:
+        TypeError: the name is not a str.
         ValueError: the archive has no such table.
     """
-    if name not in catalogue():
+    if check_type(name, str, "the name of a table must be a str") not in catalogue():
         raise ValueError(unknown(names(), name, "table of the results archive"))
     columns, *lines = csv_files.read(FOLDER / f"{name}.csv")
     return Table(name, catalogue()[name], [dict(zip(columns, cells, strict=True)) for cells in lines])
@@ -325,33 +339,42 @@ class RowComparison:
     verdict: str
 
 
-def compare(
-    mine: Mapping[str, Mapping[int, float]] | Mapping[Key, RowScores], table: Table
-) -> tuple[list[RowComparison], list[Key], list[Key]]:
+@dataclass(frozen=True)
+class TableComparison:
+    """A table beside other runs.
+
+    Attributes:
+        common: the rows that both have.
+        only_mine: the other runs' rows that the table does not have.
+        only_archived: the table's rows that the other runs do not have.
+    """
+
+    common: list[RowComparison]
+    only_mine: list[Key]
+    only_archived: list[Key]
+
+
+def compare(mine: Mapping[Any, Mapping[int, float] | RowScores], table: Table) -> TableComparison:
     """Compare scores with a table of the archive, row by row.
 
     Args:
-        mine: the score of every seed by row, in the table's measure, ``{"fa": {0: 0.61, 1: 0.58}}``; or `RowScores` by
-            network and row, as `minifa.experiments.score_files.read_scores` returns them. A row that the table does
-            not have is looked for among its rules.
+        mine: the score of every seed by row, in the table's measure, ``{"fa": {0: 0.61, 1: 0.58}}``; for a table with
+            several networks by network and row, ``{("cnn", "fa"): {0: 0.61}}``. Also as ``read_scores(...).scores`` of
+            `minifa.experiments.score_files`. A row that the table does not have is looked for among its rules.
         table: a table of the archive.
-
-    Returns:
-        The common rows, the rows of ``mine`` that the table does not have, and those of the table that ``mine`` does
-        not have.
 
     Raises:
         TypeError: not a mapping of rows to scores by seed, or not a `Table`.
-        ValueError: a row without scores.
+        ValueError: a row without scores or given twice, a network that is not named, or a score out of range.
 
     >>> from minifa.experiments import results_archive
     >>> own = {"fa": {0: 0.61, 1: 0.58, 2: 0.65}}
-    >>> common, _, missing = results_archive.compare(own, results_archive.load("digits-cnn"))
-    >>> common[0].verdict, len(missing)
+    >>> found = results_archive.compare(own, results_archive.load("digits-cnn"))
+    >>> found.common[0].verdict, len(found.only_archived)
     ('higher by 0.266 (better)', 4)
     """
     check_type(table, Table, "table must be a Table of the archive, as results_archive.load returns it")
-    scores = _by_key(mine)
+    scores = _by_key(mine, table)
     archived = table.scores()
     partner = {key: _partner(key, table, archived) for key in scores}
     common = []
@@ -361,17 +384,35 @@ def compare(
             verdict = _verdict(scores[key], archived[match], difference, table.measure)
             common.append(RowComparison(match, scores[key], archived[match], difference, verdict))
     found = set(partner.values())
-    return common, [key for key in scores if partner[key] is None], [key for key in archived if key not in found]
+    only_mine = [key for key in scores if partner[key] is None]
+    return TableComparison(common, only_mine, [key for key in archived if key not in found])
 
 
-def _by_key(mine: Any) -> dict[Key, RowScores]:
+def _by_key(mine: Any, table: Table) -> dict[Key, RowScores]:
+    """The scores by network and row, checked."""
     expected = 'scores must be a mapping of rows to scores by seed, as {"fa": {0: 0.61, 1: 0.58}}'
     scores: dict[Key, RowScores] = {}
     for row, some in check_type(mine, Mapping, expected).items():
+        if isinstance(row, str) and table.networks != [""]:
+            raise ValueError(
+                f"'{table.name}' has the networks {listed(table.networks)}: name one with each row, as in "
+                f"{{({table.networks[0]!r}, {row!r}): ...}}"
+            )
         key = ("", row) if isinstance(row, str) else row
         _check_key(key, expected)
+        if key in scores:
+            raise ValueError(f"the row {row!r} is given twice, with and without the network ''")
         scores[key] = some if isinstance(some, RowScores) else RowScores.of(some)
+        _check_range(scores[key], row, table.measure)
     return scores
+
+
+def _check_range(scores: RowScores, row: Any, measure: Measure) -> None:
+    for score in scores.sample() if scores.by_seed else [scores.mean]:
+        if measure.kind != "loss" and not -SAME <= score / measure.full <= 1 + SAME:
+            raise ValueError(
+                f"the scores of the table are its {measure.name}, from 0 to {measure.full:g}; row {row!r} has {score:g}"
+            )
 
 
 def _partner(key: Key, table: Table, archived: Collection[Key]) -> Key | None:
@@ -388,6 +429,8 @@ def _verdict(mine: RowScores, archived: RowScores, difference: Difference, measu
     same = [other is not None and math.isclose(one, other, rel_tol=SAME) for one, other in both]
     if all(same[1:]) and mine.by_seed.keys() == archived.by_seed.keys() and mine.by_seed:
         return "the same under every seed"
+    if not math.isfinite(difference.mean):
+        return "a score is not finite"
     if difference.low is None or difference.high is None:
         return "one run: no interval"
     if same[0] or difference.low <= 0 <= difference.high:

@@ -248,7 +248,7 @@ def _number(place: Path, line: Line, column: str) -> float:
 
 
 def _check_unit(unit: str | None, measure: Measure) -> None:
-    if unit is not None and unit not in UNITS:
+    if unit is not None and check_type(unit, str, "a unit must be a str") not in UNITS:
         raise ValueError(f"a unit must be {' or '.join(UNITS)}, got {unit!r}")
     if unit is not None and measure.kind == "loss":
         raise ValueError(f"a loss has no unit, got {unit!r}: leave --unit out")

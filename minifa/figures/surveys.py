@@ -33,7 +33,7 @@ def survey_of_networks(survey: Survey, title: str = "", *, dark: bool = False) -
 
     Raises:
         TypeError: an argument of the wrong type.
-        ValueError: a survey without lines.
+        ValueError: a survey without lines of networks that `minifa survey` trains.
     """
     check_type(survey, Survey, "the survey must be a minifa.experiments.survey_results.Survey, as read returns it")
     if not survey.networks:

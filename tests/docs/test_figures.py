@@ -22,6 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba
 from matplotlib.legend import Legend
+from matplotlib.patches import ConnectionPatch
 from matplotlib.testing.decorators import remove_ticks_and_titles
 from matplotlib.text import Text
 from PIL import Image
@@ -113,6 +114,20 @@ def test_colours_and_markers_differ_and_repeat_only_with_another_line_style():
     for dark in (False, True):
         looks = [tuple(sorted(figures.look(i, dark).items())) for i in range(24)]
         assert len(set(looks)) == 24
+        pairs = {(look["color"], look["marker"]) for look in (figures.look(i, dark) for i in range(64))}
+        assert len(pairs) == 64
+
+
+def test_a_name_is_joined_to_the_end_of_its_curve():
+    with style.drawing(2.0, dark=False) as figure:
+        axes = figure.subplots()
+        axes.set_ylim(0, 1)
+        style.name_at_end(axes, "fa", 0.25, 0.75, "red")
+    FigureCanvasAgg(figure).draw()
+    (joint,) = axes.findobj(ConnectionPatch)
+    assert (joint.xy1, joint.xy2) == ((1, 0.25), (1, 0.75))
+    (name,) = axes.texts
+    assert name.get_text() == "fa" and name.get_window_extent().x0 > axes.get_window_extent().x1
 
 
 def lightness(colours):
@@ -1261,7 +1276,7 @@ def test_names_with_dollar_signs_in_a_survey_are_drawn_as_they_are():
     name = r"$\x_$"
     lines = [{**dict.fromkeys(surveys.COLUMNS, ""), "network": "mlp", "rule": name, "not_run": f"{name}: {name}"}]
     figure = figures.survey_of_networks(survey_results.Survey(lines, 5, "digits", 360, 0.1))
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [name.replace("$", r"\$")]
 
 

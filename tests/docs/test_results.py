@@ -167,6 +167,13 @@ def recorded(anchor: str) -> Iterator[dict[str, Any]]:
         config = folder / "config.json"
         if config.exists():
             yield json.loads(config.read_text(encoding="utf-8"))["environment"]
+        runs = folder / "runs.csv"
+        if runs.exists() and not config.exists():
+            for line in result_tables.read(runs.relative_to(FOLDER).as_posix()):
+                if "(" in line.get("made_by", ""):
+                    version, commit = line["made_by"].rstrip(")").split(" (")
+                    assert line["date"] and line["threads"]
+                    yield {"minifa": version, "commit": commit, "date": line["date"], "threads": line["threads"]}
         table = folder / "table.csv"
         if table.exists():
             for line in result_tables.read(table.relative_to(FOLDER).as_posix()):

@@ -274,18 +274,23 @@ def test_differences_from_the_reference():
 def test_a_verdict(mine, measure, verdict):
     lines = [{"row": "fa", "engine": "minifa", "seed": f"{i}", "score": f"{s}"} for i, s in enumerate((0.5, 0.51, 0.5))]
     table = Table("t", {"measure": measure}, lines)
-    (one,), only_mine, only_archived = results_archive.compare({"fa": dict(enumerate(mine))}, table)
-    assert one.verdict == verdict and not only_mine and not only_archived
+    found = results_archive.compare({"fa": dict(enumerate(mine))}, table)
+    assert [one.verdict for one in found.common] == [verdict] and not found.only_mine and not found.only_archived
 
 
 def test_what_is_not_in_a_table_is_refused():
-    table = results_archive.load("digits-cnn")
+    table, survey = results_archive.load("digits-cnn"), results_archive.load("digits-survey")
     for call, said in (
         (lambda: table.scores("TensorFlow"), "engine of the table 'digits-cnn'"),
         (lambda: table.value(("", "pc"), "lr"), "'digits-cnn' has no row ('', 'pc')"),
         (lambda: table.diverged(("mlp", "fa")), "'digits-cnn' has no row ('mlp', 'fa')"),
         (lambda: results_archive.compare({"fa": {}}, table), "the score of at least one seed"),
         (lambda: ACCURACY.from_accuracy(75), "an accuracy must be between 0 and 1, got 75"),
+        (lambda: LOSS.from_accuracy(0.5), "a loss does not follow from an accuracy"),
+        (lambda: results_archive.compare({"fa": {0: 75.0, 1: 80.0}}, table), "from 0 to 1; row 'fa' has 75"),
+        (lambda: results_archive.compare({"fa": {0: math.nan, 1: 0.5}}, table), "from 0 to 1; row 'fa' has nan"),
+        (lambda: results_archive.compare({"fa": {0: 0.5}, ("", "fa"): {0: 0.5}}, table), "is given twice"),
+        (lambda: results_archive.compare({"fa": {0: 0.5}}, survey), "'digits-survey' has the networks mlp, "),
     ):
         with pytest.raises(ValueError, match=re.escape(said)):
             call()
@@ -294,23 +299,35 @@ def test_what_is_not_in_a_table_is_refused():
             results_archive.compare(wrong, table)
 
 
+def test_rows_of_a_table_with_several_networks_are_named_with_their_network():
+    survey = results_archive.load("digits-survey")
+    network = survey.networks[1]
+    found = results_archive.compare({(network, "fa"): {0: 0.4, 1: 0.5}}, survey)
+    assert [one.key for one in found.common] == [(network, "fa")] and not found.only_mine
+
+
+def test_a_loss_that_is_not_finite_is_named():
+    lines = [{"row": "fa", "engine": "minifa", "seed": f"{i}", "score": "0.5"} for i in range(3)]
+    found = results_archive.compare({"fa": {0: math.inf, 1: 0.4}}, Table("t", {"measure": "loss"}, lines))
+    assert found.common[0].verdict == "a score is not finite"
+
+
 def test_without_any_spread_nothing_is_shown():
     """Runs that diverged all have chance as their score, here and there another one."""
     lines = [{"row": "fa", "engine": "minifa", "seed": f"{i}", "score": "0.1"} for i in range(3)]
     table = Table("t", {"measure": "accuracy"}, lines)
     for score, verdict in ((0.0972, "no spread: no interval"), (0.1000001, "no difference shown")):
-        (one,), *_ = results_archive.compare({"fa": {3: score, 4: score}}, table)
-        assert one.verdict == verdict
+        found = results_archive.compare({"fa": {3: score, 4: score}}, table)
+        assert [one.verdict for one in found.common] == [verdict]
 
 
 def test_rows_are_found_by_name_and_else_by_a_rule_that_is_the_only_one():
     table = results_archive.load("cifar10-20-epochs")
     rules = ["bp", "usf:scale=strict", "fa:init=gaussian(0.01)", "usf"]  # the third is in two rows
-    common, only_mine, only_archived = results_archive.compare(
-        {("", one): RowScores.of({0: 70}) for one in rules}, table
-    )
-    assert [one.key[1] for one in common] == ["bp", "usf-strict"]
-    assert [key[1] for key in only_mine] == rules[2:] and len(only_archived) == len(table.scores()) - 2
+    found = results_archive.compare({("", one): RowScores.of({0: 70}) for one in rules}, table)
+    assert [one.key[1] for one in found.common] == ["bp", "usf-strict"]
+    assert [key[1] for key in found.only_mine] == rules[2:]
+    assert len(found.only_archived) == len(table.scores()) - 2
 
 
 # --- one's own files --------------------------------------------------------------------------------------------------

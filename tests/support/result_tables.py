@@ -919,7 +919,7 @@ def of_jpeg() -> list[str]:
     assert all(low < 0 < high for low, high in limits)
     losses = sorted(-float(cells[0]) for cells in found.values())
     return [
-        f"{losses[0]:.1f} to {losses[-1]:.1f} points less",
+        f"{losses[0]:.1f} to {losses[-1]:.1f} points below that of",
         f"each of the three intervals contains both 0 and a loss of {-max(low for low, _ in limits):.1f} points",
     ]
 

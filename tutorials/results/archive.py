@@ -148,24 +148,29 @@ def angle_at_the_lowest_layer(epoch: Mapping[str, str]) -> float | None:
 def of_reproduce(folder: Path, measure: Measure) -> Iterator[Line]:
     curves = folder / "curves.csv"
     runs = by_run(read(curves), "row") if curves.is_file() else {}
+    results = read(folder / "runs.csv") if (folder / "runs.csv").is_file() else []
+    ends = {(one["row"], int(one["seed"])): one for one in results}
     for row in read(folder / "table.csv"):
         lr = float(row["lr"]) if " " not in row["lr"] else row["lr"]  # of phases: "0.003 then 0.001"
         facts: Line = {"row": row["row"], "rule": row["rule"], "lr": lr}
-        yield from ({**facts, **line} for line in of_row(folder, row, runs, measure))
+        yield from ({**facts, **line} for line in of_row(folder, row, runs, ends, measure))
         if row.get("published"):
             yield {**facts, "lr": None, "engine": "published", "score": float(row["published"]), "n": 1}
 
 
 def of_row(
-    folder: Path, row: Mapping[str, str], runs: Mapping[tuple[str, int], Sequence[Mapping[str, str]]], measure: Measure
+    folder: Path,
+    row: Mapping[str, str],
+    runs: Mapping[tuple[str, int], Sequence[Mapping[str, str]]],
+    ends: Mapping[tuple[str, int], Mapping[str, str]],
+    measure: Measure,
 ) -> Iterator[Line]:
     """The runs of a row of `minifa reproduce`; a single line if only their mean and sd are known."""
     mine, seconds = {seed: epochs for (name, seed), epochs in runs.items() if name == row["row"]}, float(row["seconds"])
-    ends, scores = folder / "runs.csv", dict[int, float]()
-    results = {(one["row"], int(one["seed"])): one for one in (read(ends) if ends.is_file() else [])}
+    scores: dict[int, float] = {}
     for seed, epochs in mine.items():
-        if (row["row"], seed) in results:
-            scores[seed] = score_of(results[row["row"], seed], measure)
+        if (row["row"], seed) in ends:
+            scores[seed] = score_of(ends[row["row"], seed], measure)
         elif "validation_accuracy" not in epochs[-1]:  # else the table has the epoch that was best on held-out examples
             scores[seed] = score_of(epochs[-1], measure)
         elif len(mine) == 1:
