@@ -645,9 +645,9 @@ def autoencoder() -> list[Rows]:
     return [rows(other, *columns)]
 
 
-def attacks() -> list[Rows]:
+def attacks(name: str) -> Table:
     def part(eps: str, epsilon: float) -> Rows:
-        groups = grouped((line for line in read("attacks/attack.csv") if float(line["eps"]) == epsilon), "rule")
+        groups = grouped((line for line in read(name) if float(line["eps"]) == epsilon), "rule")
 
         def share(column: str) -> Cell:
             return lambda row, lines: number(column, ".3f")(row, lines) or "-"
@@ -658,7 +658,7 @@ def attacks() -> list[Rows]:
             columns += [(title, share(f"{attack}_{key}")) for title, key in THREE_GRADIENTS]
         return rows(groups, *columns, ("cosine", number("cosine", ".2f")))
 
-    return [part("eps 8/255", 8 / 255), part("eps 2/255", 2 / 255)]
+    return Table([name], lambda: [part("eps 8/255", 8 / 255), part("eps 2/255", 2 / 255)])
 
 
 THREE_GRADIENTS = (("true", "true"), ("margin", "margin"), ("from bp", "transfer"))
@@ -837,7 +837,8 @@ TABLES: dict[str, Table] = {
     ),
     "feedback-learns-first": of_recipe("digits_warm_up", phases("digits_warm_up")),
     "tied-and-untied-weights": Table(["untied/runs.csv"], untied),
-    "adversarial-examples-on-cifar-10": Table(["attacks/attack.csv"], attacks),
+    "adversarial-examples-on-cifar-10": attacks("attacks/attack.csv"),
+    "attacks-after-50-epochs": attacks("attacks/50-epochs.csv"),
     "which-rule-was-this": Table(["which_rule/accuracy.csv", "which_rule/confusion.csv"], which_rule),
     "resnet-20-on-cifar-10-one-epoch": Table(["resnet20/table.csv"], resnet20, training("resnet20/table.csv")),
 }
