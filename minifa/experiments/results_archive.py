@@ -408,7 +408,7 @@ def _by_key(mine: Any, table: Table) -> dict[Key, RowScores]:
 
 
 def _check_range(scores: RowScores, row: Any, measure: Measure) -> None:
-    for score in scores.sample() if scores.by_seed else [scores.mean]:
+    for score in scores.by_seed.values() or [scores.mean]:
         if measure.kind != "loss" and not -SAME <= score / measure.full <= 1 + SAME:
             raise ValueError(
                 f"the scores of the table are its {measure.name}, from 0 to {measure.full:g}; row {row!r} has {score:g}"

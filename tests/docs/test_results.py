@@ -245,6 +245,15 @@ def test_the_first_table_of_the_readme_is_that_of_the_page():
     )
 
 
+def test_the_readme_states_the_differences_on_cifar10_with_half_their_intervals():
+    lines = {line["row"]: line for line in result_tables.read("reproduce-cifar10_moskovitz-50/differences.csv")}
+    found = [[float(line[key]) for key in ("mean", "low", "high")] for line in lines.values()]
+    assert [*lines] == ["usf-strict", "frsf", "fa-kernel"]
+    usf, frsf, fa = (-mean for mean, _, _ in found)
+    halves = ", ".join(f"{(high - low) / 2:.1f}" for _, low, high in found)
+    assert f"are {usf:.1f}, {frsf:.1f} and {fa:.0f} points behind `bp` (± {halves})" in on_one_line(README)
+
+
 def test_the_list_of_statements_names_headings_of_the_page():
     text = (FOLDER / "sentences.md").read_text(encoding="utf-8")
     places = {place.strip() for place in re.findall(r"results, ([A-Z][^|;]*)", text)}

@@ -462,23 +462,6 @@ def lenet() -> list[Rows]:
     return [rows(lenet_rows(), *reproduced("", True))]
 
 
-def lenet_20(data: str) -> Callable[[], list[Rows]]:
-    """Test errors in % beside BioTorch's and PyTorch's, and differences from bp."""
-
-    def parts() -> list[Rows]:
-        folder = f"reproduce-{data}_lenet_20"
-        ends = {row: at(None, lines) for row, lines in by(f"{folder}/peer.csv", "row").items()}
-        errors = {
-            row: [{"error": f"{100 * (1 - float(line['test_accuracy'])):.2f}"} for line in lines]
-            for row, lines in ends.items()
-        }
-        columns = [*reproduced("", True), ("PyTorch", where(errors, score("error", 2))), *FROM_PUBLISHED, MINUTES]
-        table = rows(by(f"{folder}/table.csv", "row"), *columns)
-        return [table, in_points_beside_bp(by(f"{folder}/runs.csv", "row"))]
-
-    return parts
-
-
 NETWORKS = ("mlp", "deep-mlp", "cnn", "cnn-batch-norm")
 
 
