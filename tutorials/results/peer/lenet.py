@@ -1,18 +1,17 @@
 """BioTorch's LeNet in PyTorch, written independently, with BioTorch's own layers for feedback alignment and the
-sign-concordant rules.
+sign-concordant rules: the rows of a recipe of minifa, with its rates, schedule and data.
 
-    python tutorials/results/peer/lenet.py --data mnist --epochs 20 --seeds 3 --out runs/peer-lenet-mnist
-    python tutorials/results/peer/lenet.py --data fashion_mnist --epochs 20 --rates bp=0.03,usf=0.03,fa=0.003
+    python tutorials/results/peer/lenet.py --recipe mnist_lenet_20 --seeds 3 --out runs/peer-mnist-lenet
+    python tutorials/results/peer/lenet.py --recipe fashion_lenet_20 --rules bp --set training.epochs=2
+    python tutorials/results/peer/lenet.py --seeds 0
 
-Settings of `minifa reproduce mnist_lenet`, except for epochs and rates where they are given: SGD with momentum 0.9 and
-decay 0.001, batch 64, Xavier's uniform weights and biases at 0, the last epoch. Weights, feedback and order are drawn
-by PyTorch. The images and their scale are minifa's: 28 x 28, padded by the first convolution. ``usf`` is minifa's
-"usf:scale=std".
+Trained with SGD, scored at the last epoch. Weights, feedback and order are drawn by PyTorch. The images and their scale
+are minifa's: 28 x 28, padded by the first convolution. ``usf`` is minifa's "usf:scale=std".
 
 First, in float64 and with minifa's initial weights, feedback and batches, the first updates of every parameter are
 compared with minifa's; a difference above 1e-5 of their size ends the script. That of brsf is left out: it draws its
 feedback for every update. Then `epochs.csv` in --out gets a line for each epoch. The same command resumes. With
-``--epochs 0`` only the updates are compared.
+``--seeds 0`` only the updates are compared.
 
 Needs ``pip install torch==2.13.0`` and, for all rules but bp, ``pip install --no-deps biotorch==0.0.16``.
 """
@@ -22,7 +21,6 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ import minifa as mf
 from minifa.experiments import recipes
 from minifa.registry import unknown
 
+RECIPES = ("mnist_lenet", "mnist_lenet_20", "fashion_lenet_20")
 # What of minifa's B is BioTorch's `weight_backward`.
 MATRICES: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
     "bp": None,
@@ -66,14 +65,13 @@ def biotorch_lenet(rule: str) -> nn.Sequential:
     return lenet(functools.partial(fa_constructor.Conv2d, **made), functools.partial(fa_constructor.Linear, **made))
 
 
-def rows_of(rules: list[str], rates: dict[str, float], data: str = "mnist", epochs: int = 1) -> list[Row]:
+def rows_of(recipe: recipes.Recipe, rules: list[str]) -> list[Row]:
     """The recipe's rows of these rules."""
-    recipe = recipes.read("mnist_lenet", [f"data.name={data}", f"training.epochs={epochs}", "training.alignment=false"])
     experiments = {row.name: row.experiment for row in recipe.rows}
     return [
         Row(
             rule,
-            replace(experiments[rule], lr=rates.get(rule, experiments[rule].lr)),
+            experiments[rule],
             lenet if rule == "bp" else functools.partial(biotorch_lenet, rule),
             MATRICES[rule],
         )
@@ -89,32 +87,27 @@ def rules_of(text: str) -> list[str]:
     return rules
 
 
-def rates_of(text: str) -> dict[str, float]:
-    pairs = [part.partition("=") for part in text.split(",")]
-    rules_of(",".join(rule for rule, _, _ in pairs))
-    return {rule: float(rate) for rule, _, rate in pairs}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="mnist", choices=("mnist", "fashion_mnist"))
-    parser.add_argument("--rules", type=rules_of, default="bp,usf,frsf,brsf,fa", help=f"of {', '.join(MATRICES)}")
-    parser.add_argument("--rates", type=rates_of, default={}, help="as bp=0.1,fa=0.001 (default: the recipe's)")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--recipe", default="mnist_lenet_20", choices=RECIPES)
+    parser.add_argument("--rules", type=rules_of, default="bp,usf,frsf,fa", help=f"of {', '.join(MATRICES)}")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe's setting")
     parser.add_argument("--seed", type=int, default=0, help="the first")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--data-dir", help="where the data set is looked for (default: $MINIFA_DATA, else the cache)")
-    parser.add_argument("--out", type=Path, help="default: runs/peer-lenet-DATA")
+    parser.add_argument("--out", type=Path, help="default: runs/peer-RECIPE")
     given = parser.parse_args()
     torch.set_num_threads(1)
     mf.use("numpy", threads=1)
-    out = given.out or Path(f"runs/peer-lenet-{given.data}")
-    rows = rows_of(given.rules, given.rates, given.data, max(1, given.epochs))
-    data = mf.data.load(given.data, given.data_dir)
+    out = given.out or Path(f"runs/peer-{given.recipe}")
+    recipe = recipes.read(given.recipe, [*given.set, "training.alignment=false"])
+    rows = rows_of(recipe, given.rules)
+    experiment = rows[0].experiment
+    data = mf.data.load(experiment.data, given.data_dir)
     notes = check_updates([row for row in rows if row.name != "brsf"], data)
-    if given.epochs:
+    if given.seeds:
         make_runs(rows, range(given.seed, given.seed + given.seeds), data, out, None)
-        title = f"{given.data}, model lenet, {given.epochs} epochs, batch 64, sgd: test error in %"
+        title = f"{data.name}, model lenet, {experiment.epochs} epochs, batch 64, sgd: test error in %"
         write_table(title, rows, out, ["here: at the last epoch, mean ± sd over seeds", *notes], errors=True)
 
 
