@@ -29,7 +29,7 @@ def test_quantiles_are_those_of_published_tables():
 
 
 def test_quantiles_are_scipys_for_real_degrees_of_freedom():
-    stats = pytest.importorskip("scipy.stats")
+    stats = pytest.importorskip("scipy.stats", reason="SciPy is not installed")
     for df in (1, 1.2, 1.5, 2.88, 4.5, 30, 359.7, 1e4, 9e4, 2e5, 1e6):
         for p in (1e-9, 1e-4, 0.025, 0.3, 0.4999, 0.5001, 0.8, 0.95, 0.975, 0.9995):
             assert t_quantile(p, df) == pytest.approx(float(stats.t.ppf(p, df)), rel=1e-8), (p, df)
@@ -112,7 +112,7 @@ def test_unpaired_groups_of_equal_size_and_variance_have_the_classic_degrees_of_
 
 
 def test_intervals_are_scipys():
-    stats = pytest.importorskip("scipy.stats")
+    stats = pytest.importorskip("scipy.stats", reason="SciPy is not installed")
     draw = np.random.default_rng(0)
     for n, m in ((2, 2), (3, 5), (9, 4)):
         scores, reference = draw.normal(70, 1, n), draw.normal(72, 3, m)
