@@ -33,7 +33,7 @@ from ..rules.base import Rule
 from ..training.history import History, Row
 from ..training.phases import starts_of
 from ..validation import check_type
-from .style import SMALL, WIDTH, bare, drawing, hatched, look, missing, muted, name_at_end, readable_on, shade
+from .style import SMALL, WIDTH, apart, bare, drawing, hatched, look, missing, muted, name_at_end, readable_on, shade
 
 IN_ONE_PANEL = 8  # maximum number of rules that can be told apart as lines
 LAYERS = 8  # maximum number of layers shown side by side
@@ -466,20 +466,13 @@ def _draw_measured(axes: Axes, groups: Groups, column: str, levels: Levels, dark
 def _label_ends(axes: Axes, lines: Sequence[Line2D]) -> None:
     """Write the names of the curves at their ends, moved apart so that they do not overlap."""
     low, high = axes.get_ylim()
-    ends = sorted((min(max(float(numpy.asarray(line.get_ydata())[-1]), low), high), i) for i, line in enumerate(lines))
-    apart = 0.065 * (high - low)
-    top = min(high + 0.02 * (high - low), max((end for end, _ in ends), default=high) + apart * len(ends))
-    places: list[float] = []
-    for number, (end, _) in enumerate(ends):
-        places.append(max(end, places[-1] + apart) if places else end)
-        places[-1] = min(places[-1], top - apart * (len(ends) - 1 - number))
-    for number in range(1, len(places)):
-        places[number] = max(places[number], places[number - 1] + apart)
-    for place, (end, i) in zip(places, ends, strict=True):
-        name = str(lines[i].get_label())
-        name_at_end(
-            axes, name if len(name) <= LABEL else f"{name[: LABEL - 1]}…", end, place, color=lines[i].get_color()
-        )
+    ends = [min(max(float(numpy.asarray(line.get_ydata())[-1]), low), high) for line in lines]
+    gap = 0.065 * (high - low)
+    top = min(high + 0.02 * (high - low), max(ends, default=high) + gap * len(ends))
+    for line, end, height in zip(lines, ends, apart(ends, gap, top), strict=True):
+        name = str(line.get_label())
+        shown = name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"
+        name_at_end(axes, shown, end, height, color=line.get_color())
 
 
 def _mark_accuracy(draw_line: Callable[..., Line2D], levels: Levels) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["activation_memory"]
 
-import math
 import sys
 from collections.abc import Mapping
 
@@ -12,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..validation import check_int, check_mapping
-from .style import SMALL, drawing, look
+from .style import SMALL, apart, drawing, look
 
 MIB = 2**20
 
@@ -56,13 +55,10 @@ def activation_memory(
 
 def _label_ends(axes: Axes, peaks: Mapping[str, Mapping[int, int]], dark: bool) -> None:
     """Label the last point of every line with its name and value; labels that would overlap are stacked."""
-    ends = sorted(
-        (by_depth[max(by_depth)] / MIB, i, name, max(by_depth)) for i, (name, by_depth) in enumerate(peaks.items())
-    )
-    apart, below = 0.07 * axes.get_ylim()[1], -math.inf
-    for value, i, name, depth in ends:
-        below = max(value, below + apart)
+    ends = [by_depth[max(by_depth)] / MIB for by_depth in peaks.values()]
+    heights = apart(ends, 0.07 * axes.get_ylim()[1])
+    for i, (name, by_depth) in enumerate(peaks.items()):
         axes.annotate(
-            f"{name}  {value:.1f}", (depth, below), xytext=(9, 0), textcoords="offset points", va="center",
+            f"{name}  {ends[i]:.1f}", (max(by_depth), heights[i]), (9, 0), textcoords="offset points", va="center",
             fontsize=SMALL + 0.5, color=look(i, dark)["color"], annotation_clip=False,
         )  # fmt: skip

@@ -6,6 +6,7 @@ __all__ = ["COLOURS", "DARK", "MARKERS", "STYLE", "diverging", "look"]
 
 import contextlib
 import io
+import math
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -178,6 +179,17 @@ def look(i: int, dark: bool = False) -> dict[str, Any]:
         "marker": MARKERS[(i + i // len(colours)) % len(MARKERS)],  # a colour returns with another marker
         "linestyle": LINES[(i // len(colours)) % len(LINES)],
     }
+
+
+def apart(ends: Sequence[float], gap: float, top: float = math.inf) -> list[float]:
+    """The heights of the labels of curves with these ends: not below the end where ``top`` allows that, and at least
+    ``gap`` apart. The highest is at most ``top``."""
+    order = sorted(range(len(ends)), key=lambda i: (ends[i], i))
+    heights, lowest = [0.0] * len(ends), -math.inf
+    for above, i in zip(reversed(range(len(ends))), order, strict=True):
+        heights[i] = min(max(ends[i], lowest), top - gap * above)
+        lowest = heights[i] + gap
+    return heights
 
 
 def name_at_end(axes: Axes, name: str, end: float, place: float, color: Any, size: float = SMALL) -> None:

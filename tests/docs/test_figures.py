@@ -118,6 +118,19 @@ def test_colours_and_markers_differ_and_repeat_only_with_another_line_style():
         assert len(pairs) == 64
 
 
+def test_labels_are_apart_below_the_top_and_at_their_curve_where_there_is_space():
+    assert style.apart([0.5, 0.1, 0.9], 0.1, top=1.0) == [0.5, 0.1, 0.9]
+    assert style.apart([0.9, 0.98, 0.97], 0.125, top=1.0) == [0.75, 1.0, 0.875]  # as the curves are ordered
+    assert style.apart([3.0, 3.0, 3.5], 1.0) == [3.0, 4.0, 5.0]  # without a top upwards only; of equal ends the first
+    assert style.apart([], 0.1) == []
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        ends = rng.uniform(0, 1, size=rng.integers(1, 12)).tolist()
+        heights = sorted(style.apart(ends, 0.06, top=1.01))
+        assert heights[-1] <= 1.01
+        assert all(above - below > 0.06 - 1e-12 for below, above in zip(heights, heights[1:], strict=False))
+
+
 def test_a_name_is_joined_to_the_end_of_its_curve():
     with style.drawing(2.0, dark=False) as figure:
         axes = figure.subplots()

@@ -16,12 +16,12 @@ from typing import Any
 
 from minifa.experiments import Experiment, load_data
 from minifa.explorer.grid import FAMILIES, RULES, Family
-from minifa.figures.style import drawing, look, muted, name_at_end
+from minifa.figures.style import apart, drawing, look, muted, name_at_end
 
 RUNS = Path(__file__).with_name("runs.csv")
 LOOKS = {"bp": 0, "usf": 1, "frsf": 2, "fa": 3, "shallow": 4, "dfa": 5}  # as in the pictures of `minifa compare`
 STEP = 0.09  # between rules at one depth
-APART = 0.042  # of labels
+GAP = 0.042  # between labels
 
 
 def accuracies(lines: list[dict[str, str]], family: str, rule: str, depth: int) -> list[float]:
@@ -31,7 +31,7 @@ def accuracies(lines: list[dict[str, str]], family: str, rule: str, depth: int) 
 
 
 def draw_family(axes: Any, lines: list[dict[str, str]], name: str, family: Family, chance: float) -> None:
-    ends = {}
+    ends = []
     for i, rule in enumerate(RULES):
         style = look(LOOKS[rule])
         style["linestyle"] = "--" if rule == "shallow" else "-"
@@ -42,23 +42,13 @@ def draw_family(axes: Any, lines: list[dict[str, str]], name: str, family: Famil
         for x, some in zip(at, scores, strict=True):
             dot = {"color": style["color"], "marker": style["marker"], "s": 26, "alpha": 0.8, "linewidths": 0}
             axes.scatter([x] * len(some), some, **dot, zorder=3)
-        ends[rule] = means[-1]
+        ends.append(means[-1])
     axes.axhline(chance, color=muted(), linestyle=":", linewidth=1.2)
     axes.set_xticks(range(len(family.depths)), [str(depth) for depth in family.depths])
     axes.set(title=family.title, xlabel=family.units, ylim=(0, 1.03), xlim=(-0.4, len(family.depths) - 0.7))
-    for rule, y in apart(ends).items():
-        name_at_end(axes, rule, ends[rule], y, look(LOOKS[rule])["color"], size=9)
+    for rule, end, height in zip(RULES, ends, apart(ends, GAP, top=1.01), strict=True):
+        name_at_end(axes, rule, end, height, look(LOOKS[rule])["color"], size=9)
     axes.annotate("chance", (-0.35, chance + 0.015), color=muted(), va="bottom", fontsize=9)
-
-
-def apart(ends: dict[str, float]) -> dict[str, float]:
-    """Heights of labels, from the highest down, that do not overlap."""
-    heights: dict[str, float] = {}
-    ceiling = 1.01
-    for rule in sorted(ends, key=lambda rule: -ends[rule]):
-        heights[rule] = min(ends[rule], ceiling)
-        ceiling = heights[rule] - APART
-    return heights
 
 
 def main() -> None:
