@@ -474,7 +474,6 @@ right.set_title("Speed-up of the whole update (a model)")
 _ = right.legend(loc="upper left")
 
 # %%
-
 gain = (floor + work / rate) / (floor + work / rate / 100)
 assert gain[0] < 1.5 < gain[-1]
 

@@ -853,6 +853,7 @@ def test_a_convolution_with_groups_and_dilation_is_imported_and_exported(torch):
     assert_same_bits(state_of(theirs), weights.to_torch(ours, weights.match(ours, theirs)))
 
 
+@pytest.mark.usefixtures("engine")
 def test_groups_of_a_flattened_image_have_no_counterpart():
     net = Network([Flatten(), mf.GroupNorm(2, 8)], input_shape=(2, 2, 2))
     with pytest.raises(ValueError, match="GroupNorm 'groupnorm1' takes a flattened image: its groups are others"):

@@ -153,7 +153,7 @@ def test_the_commands_that_show_the_same_moment_do_so(script):
 @every_tutorial
 def test_jupytext_reads_equal_cells(script):
     jupytext = pytest.importorskip("jupytext", reason="jupytext is not installed: nothing to compare with")
-    notebook = jupytext.operand(script.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
     assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [
         ("markdown" if cell.kind == "markdown" else "code", cell.source) for cell in cells_of(script)
     ]

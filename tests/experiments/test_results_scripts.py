@@ -13,7 +13,7 @@ import pytest
 
 import minifa as mf
 from minifa.data.cifar import CIFAR10
-from minifa.experiments import Experiment, resume
+from minifa.experiments import Experiment, recipes, resume
 from minifa.storage import csv_files
 
 RESULTS = Path(__file__).parents[2] / "tutorials" / "results"
@@ -177,14 +177,18 @@ def test_the_first_updates_of_the_papers_network_are_minifas(torch_runs, script,
         torch_runs.check_updates([row], data)
 
 
-def test_the_first_updates_of_lenet_are_minifas(torch_runs, script):
-    (row,) = script("peer", "lenet").rows_of(["bp"], {})
+@pytest.mark.parametrize("name", ["mnist_lenet", "mnist_lenet_20", "fashion_lenet_20"])
+def test_the_first_updates_of_lenet_are_minifas(torch_runs, script, name):
+    recipe = recipes.read(name)
+    (row,) = script("peer", "lenet").rows_of(recipe, ["bp"])
+    assert row.experiment == recipe.rows[0].experiment  # with its rate, schedule and data
     assert torch_runs.difference_of_updates(with_small_batches(row), photographs(28, 1)) < 1e-8
 
 
 def test_the_first_updates_of_biotorchs_layers_are_minifas(torch_runs, script):
     pytest.importorskip("biotorch", reason="needs BioTorch (pip install --no-deps biotorch==0.0.16)")
-    rows, data = script("peer", "lenet").rows_of(["usf", "frsf", "fa"], {"usf": 0.01, "frsf": 0.01}), photographs(28, 1)
+    recipe, data = recipes.read("mnist_lenet_20"), photographs(28, 1)
+    rows = script("peer", "lenet").rows_of(recipe, ["usf", "frsf", "fa"])
     usf, frsf, fa = map(with_small_batches, rows)
     for row in (usf, frsf, fa):
         assert torch_runs.difference_of_updates(row, data) < 1e-8

@@ -76,9 +76,10 @@ def test_keys_pointer_and_colours(opened):
 
 def test_messages_of_the_console_are_heard(opened):
     page = opened("<script>console.warn('a warning'); setTimeout(() => { throw new Error('late') }, 10)</script>")
-    page.wait("performance.now() > 100")
-    heard = " ".join(page.messages())
-    assert "a warning" in heard and "late" in heard
+    heard = " ".join(page.hear("late"))
+    assert "a warning" in heard
+    with pytest.raises(AssertionError, match="'never' not heard 1 times in .* after 0.1 s: \\[\\]"):
+        page.hear("never", seconds=0.1)
 
 
 @pytest.mark.long

@@ -96,6 +96,17 @@ class Window:
                 raise AssertionError(f"not true in {self.name} after {seconds:g} s: {condition} {list(arguments)}")
             time.sleep(0.02)
 
+    def hear(self, text: str, times: int = 1, seconds: float = 10.0) -> list[str]:
+        """All messages since the last call, as soon as this text is in so many of them: what a browser itself reports,
+        as a request that it stops, comes after the answer to the script."""
+        end, heard = time.monotonic() + seconds, self.messages()
+        while sum(text in message for message in heard) < times:
+            if time.monotonic() > end:
+                raise AssertionError(f"{text!r} not heard {times} times in {self.name} after {seconds:g} s: {heard}")
+            time.sleep(0.02)
+            heard += self.messages()
+        return heard
+
     def settle(self) -> None:
         """Wait until two frames have been drawn."""
         self.run("await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")

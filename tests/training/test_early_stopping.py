@@ -94,6 +94,7 @@ def test_the_last_network_is_kept_on_request_and_after_an_interruption(engine):
     assert_same_bits(arrays_of(two), score.copies[1])
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_further_fit_waits_anew_and_another_trainer_starts_anew():
     stop = EarlyStopping(patience=1)
     one = trainer_with(Score("validation_loss", [3.0, 1.0, 2.0, 2.0, 0.5, 0.5]), stop)
@@ -107,6 +108,7 @@ def test_a_further_fit_waits_anew_and_another_trainer_starts_anew():
     assert stop.best == 8.0
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("options", [{}, {"measure": "validation_accuracy"}])
 def test_training_without_validation_examples_is_refused_before_it_starts(options):
     one = trainer_with(EarlyStopping(**options))
@@ -189,6 +191,7 @@ def test_every_option_together_resumes_bit_for_bit(rule, tmp_path):
         assert rows[0] == rows[1] and (other.best, other.best_epoch, other.waited) == (0.9, 2, 3)
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_checkpoint_of_another_early_stopping_is_refused(tmp_path):
     path = tmp_path / "x.ckpt"
     with_validation = {"validation": examples(seed=1), "batch_size": 8}
@@ -203,6 +206,7 @@ def test_a_checkpoint_of_another_early_stopping_is_refused(tmp_path):
     checkpoints.load(path, trainer_with(EarlyStopping(patience=3)))
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
