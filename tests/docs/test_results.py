@@ -19,6 +19,7 @@ import result_tables
 from result_tables import FOLDER, HALF_VARIANCE, JUDGED, TABLES, Rows
 
 import minifa as mf
+from minifa.experiments import results_archive
 from minifa.experiments.differences import paired
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +129,21 @@ def test_the_cells_come_from_the_linked_files(anchor, monkeypatch):
     assert {*names} == {*TABLES[anchor].files}
     targets = re.findall(r"\[([^]]+)\]\(([^)]+)\)", SECTIONS[anchor].facts["table"])
     assert [target for _, target in targets] == [text for text, _ in targets] == [*TABLES[anchor].files]
+
+
+def test_a_section_names_the_tables_of_the_archive_that_its_files_are_in():
+    for anchor, table in TABLES.items():
+        inside = [
+            name
+            for name, entry in results_archive.catalogue().items()
+            if any(
+                file == one["file"] or file.startswith(f"{one['file']}/")
+                for one in entry["source"]
+                for file in table.files
+            )
+        ]
+        named = re.findall(r"`([\w-]+)`", SECTIONS[anchor].facts["table"].partition("archive: ")[2])
+        assert named == ([] if anchor == "rules-by-data-set" else inside)  # which repeats rows of other sections
 
 
 # What is said of a table
@@ -245,13 +261,14 @@ def test_the_first_table_of_the_readme_is_that_of_the_page():
     )
 
 
-def test_the_readme_states_the_differences_on_cifar10_with_half_their_intervals():
+def test_the_readme_states_the_differences_on_cifar10_with_their_intervals():
     lines = {line["row"]: line for line in result_tables.read("reproduce-cifar10_moskovitz-50/differences.csv")}
-    found = [[float(line[key]) for key in ("mean", "low", "high")] for line in lines.values()]
     assert [*lines] == ["usf-strict", "frsf", "fa-kernel"]
-    usf, frsf, fa = (-mean for mean, _, _ in found)
-    halves = ", ".join(f"{(high - low) / 2:.1f}" for _, low, high in found)
-    assert f"are {usf:.1f}, {frsf:.1f} and {fa:.0f} points behind `bp` (± {halves})" in on_one_line(README)
+    usf, frsf, fa = ([-float(line[key]) for key in ("mean", "high", "low")] for line in lines.values())
+    assert (
+        f"`usf` is {usf[0]:.1f} points behind `bp` (95 % interval {usf[1]:.1f} to {usf[2]:.1f}), "
+        f"`frsf` {frsf[0]:.1f} ({frsf[1]:.1f} to {frsf[2]:.1f}), `fa` {fa[0]:.0f} ({fa[1]:.0f} to {fa[2]:.0f})."
+    ) in on_one_line(README)
 
 
 def test_the_list_of_statements_names_headings_of_the_page():

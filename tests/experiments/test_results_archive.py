@@ -119,7 +119,7 @@ def test_facts_agree_with_the_configuration_of_the_runs(name):
         assert {row["epochs"] for row in rows} == {str(entry["epochs"])}
         for made_by in {row["made_by"] for row in rows if row.get("made_by")}:
             version, commit = made_by.rstrip(")").split(" (")
-            assert version == entry["version"] and entry["commit"].startswith(commit)
+            assert version == entry["version"] and commit in entry["commit"]
 
 
 @pytest.mark.parametrize("name", [name for name in results_archive.names() if name.startswith(("digits-cnn", "mnist"))])

@@ -169,9 +169,9 @@ def interval(found: Sequence[float]) -> tuple[float, float, float, float]:
     return centre, error, centre - T_95[len(found) - 1] * error, centre + T_95[len(found) - 1] * error
 
 
-def in_points(flags: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> list[str]:
-    """Mean difference of two accuracies, standard errors of the seeds and of the test images, and t interval, all in
-    points, from the correct answers (1) of both under the same seeds: (seeds, images)."""
+def in_points(flags: Sequence[Sequence[int]], reference: Sequence[Sequence[int]], digits: int = 1) -> list[str]:
+    """Mean difference of two accuracies, standard errors of the seeds and of the test images, and t interval, with so
+    many digits, all in points, from the correct answers (1) of both under the same seeds: (seeds, images)."""
     centre, error, low, high = interval(
         [100 * (statistics.fmean(mine) - statistics.fmean(other)) for mine, other in zip(flags, reference, strict=True)]
     )
@@ -180,7 +180,7 @@ def in_points(flags: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]
         for mine, other in zip(zip(*flags, strict=True), zip(*reference, strict=True), strict=True)
     ]
     of_images = 100 * statistics.stdev(by_image) / math.sqrt(len(by_image))
-    return [f"{centre:+.2f}", f"{error:.2f}", f"{of_images:.2f}", f"{low:+.1f} to {high:+.1f}"]
+    return [f"{centre:+.2f}", f"{error:.2f}", f"{of_images:.2f}", f"{low:+.{digits}f} to {high:+.{digits}f}"]
 
 
 def bits(digits: str, count: int) -> list[int]:
@@ -290,7 +290,7 @@ def cifar10() -> list[Rows]:
     return [scores, in_points_beside_bp(runs, CLAIMS), by_class, *cifar10_angles([row for row in runs if row != "bp"])]
 
 
-def in_points_beside_bp(runs: Groups, claims: Mapping[str, tuple[str, float]] | None = None) -> Rows:
+def in_points_beside_bp(runs: Groups, claims: Mapping[str, tuple[str, float]] | None = None, digits: int = 1) -> Rows:
     """Differences from bp in points of accuracy on 10,000 test images, and what the t interval says of a claim."""
     flags = {
         row: {line["seed"]: bits(line["correct"], 10_000) for line in sorted(lines, key=lambda line: int(line["seed"]))}
@@ -300,7 +300,7 @@ def in_points_beside_bp(runs: Groups, claims: Mapping[str, tuple[str, float]] | 
     for row in runs:
         if row != "bp":
             seeds = [seed for seed in flags[row] if seed in flags["bp"]]
-            cells = in_points([flags[row][seed] for seed in seeds], [flags["bp"][seed] for seed in seeds])
+            cells = in_points([flags[row][seed] for seed in seeds], [flags["bp"][seed] for seed in seeds], digits)
             found.append([row, str(len(seeds)), *cells, *(verdict(*claims[row], cells[-1]) if claims else ())])
     return found
 
@@ -460,6 +460,65 @@ def lenet_rows() -> Groups:
 
 def lenet() -> list[Rows]:
     return [rows(lenet_rows(), *reproduced("", True))]
+
+
+def lenet_20(data: str) -> Callable[[], list[Rows]]:
+    """Test errors in % beside BioTorch's and PyTorch's, and differences from bp."""
+
+    def parts() -> list[Rows]:
+        folder = f"reproduce-{data}_lenet_20"
+        peers = ends(f"{folder}/peer.csv", "row")
+        assert {line["epoch"] for lines in peers.values() for line in lines} == {"20"}, "a run is not finished"
+        errors = {
+            row: [{"error": str(100 * (1 - float(line["test_accuracy"])))} for line in lines]
+            for row, lines in peers.items()
+        }
+        columns = [*reproduced("", True), ("PyTorch", where(errors, score("error", 2))), *FROM_PUBLISHED, MINUTES]
+        table = rows(by(f"{folder}/table.csv", "row"), *columns)
+        return [table, in_points_beside_bp(by(f"{folder}/runs.csv", "row"), digits=2)]
+
+    return parts
+
+
+def by_data_set() -> list[Rows]:
+    """Accuracies in %, points behind bp with their interval, and what it says of the claim, on five networks."""
+    found: dict[str, dict[str, dict[str, float]]] = {}  # network, rule, seed
+    for title, groups, renamed in (
+        ("digits, 8 layers", by("survey/survey.csv", "rule", network="deep-mlp"), {}),
+        ("digits, 6 convolutions", ends("compare-digits-cnn-five-seeds/runs.csv"), {}),
+        ("MNIST", by("reproduce-mnist_lenet_20/runs.csv", "row"), {}),
+        ("Fashion-MNIST", by("reproduce-fashion_lenet_20/runs.csv", "row"), {}),
+        ("CIFAR-10", by(f"{C50}/runs.csv", "row"), {"usf": "usf-strict", "fa": "fa-kernel"}),
+    ):
+        some = {rule: groups.get(renamed.get(rule, rule), []) for rule in ("bp", "usf", "frsf", "fa", "shallow")}
+        found[title] = {
+            rule: {line["seed"]: 100 * float(line["test_accuracy"]) for line in lines} for rule, lines in some.items()
+        }
+    digits = {title: 1 if "digits" in title else 2 for title in found}
+
+    def mean_of(title: str, rule: str) -> str:
+        return plus_minus([*found[title][rule].values()], digits[title])
+
+    def behind(title: str, rule: str) -> str:
+        scores = found[title]
+        differences = [scores["bp"][seed] - score for seed, score in scores[rule].items()]
+        if not differences:
+            return ""
+        centre, _, low, high = (f"{one:.{digits[title]}f}" for one in interval(differences))
+        return f"{centre} ({low} to {high})"
+
+    def judged(title: str, rule: str, claim: tuple[str, float]) -> str:
+        low, high = behind(title, rule).split(" (")[1].rstrip(")").split(" to ")
+        return verdict(*claim, f"{-float(high)} to {-float(low)}")[1]
+
+    claims = (("usf", ("within", 2)), ("frsf", ("within", 2)), ("fa", ("behind", 15)))
+    verdicts = [
+        [" ".join([rule, *map(str, claim)]), *(judged(title, rule, claim) for title in found)] for rule, claim in claims
+    ]
+    rules = [*found["MNIST"]]
+    means = [[rule, *(mean_of(title, rule) for title in found)] for rule in rules]
+    differences = [[rule, *(behind(title, rule) for title in found)] for rule in rules if rule != "bp"]
+    return [[["accuracy", *found], *means], [["behind bp", *found], *differences], [["claim", *found], *verdicts]]
 
 
 NETWORKS = ("mlp", "deep-mlp", "cnn", "cnn-batch-norm")
@@ -749,11 +808,25 @@ def of_recipe(recipe: str, parts: Callable[[], list[Rows]], *more: str, table: s
     return Table([f"reproduce-{recipe}/{table}", *more], parts, training(name))
 
 
+def of_lenet_20(data: str) -> Table:
+    folder = f"reproduce-{data}_lenet_20"
+    name = f"{folder}/runs.csv"
+    return Table([f"{folder}/table.csv", name, f"{folder}/peer.csv"], lenet_20(data), training(name))
+
+
 TABLES: dict[str, Table] = {
+    "rules-by-data-set": Table(
+        [
+            "survey/survey.csv",
+            "compare-digits-cnn-five-seeds/runs.csv",
+            *(f"{folder}/runs.csv" for folder in ("reproduce-mnist_lenet_20", "reproduce-fashion_lenet_20", C50)),
+        ],
+        by_data_set,
+    ),
     "cifar-10-with-the-papers-network": Table(
         [f"{C50}/{name}.csv" for name in ("table", "runs", "curves")],
         cifar10,
-        lambda: total_seconds({**line, "seeds": "1"} for line in read(f"{C50}/runs.csv")),
+        training(f"{C50}/runs.csv"),
     ),
     "more-rules-20-epochs": of_recipe("cifar10_moskovitz", cifar10_20_epochs),
     "what-the-jpeg-copy-costs": Table(["jpeg/runs.csv"], jpeg, training("jpeg/runs.csv")),
@@ -788,11 +861,13 @@ TABLES: dict[str, Table] = {
         mnist_hidden,
         training("train-mnist-mlp-bp/history.csv", "train-mnist-mlp-fa/history.csv"),
     ),
-    "mnist-with-biotorchs-lenet": Table(
+    "mnist-with-biotorchs-lenet": of_lenet_20("mnist"),
+    "five-epochs": Table(
         ["reproduce-mnist_lenet/table.csv", "reproduce-mnist_lenet-own-rates/table.csv"],
         lenet,
         lambda: total_seconds(line for lines in lenet_rows().values() for line in lines),
     ),
+    "fashion-mnist-with-biotorchs-lenet": of_lenet_20("fashion"),
     "every-rule-on-four-networks": Table(
         ["survey/survey.csv", *(f"peer/survey-{one}.csv" for one in NETWORKS)],
         survey,
@@ -844,10 +919,10 @@ def by_depth(network: str, depth: int) -> dict[str, float]:
     return {rule: statistics.fmean(map(accuracy_of, lines)) for rule, lines in groups.items()}
 
 
-def behind_in_cifar10() -> dict[str, list[float]]:
-    """Points behind backpropagation after 50 epochs, with the limits of the interval."""
+def points_behind(folder: str, digits: int = 1) -> dict[str, list[float]]:
+    """Points behind backpropagation of the rows of a recipe, with the limits of the interval."""
     behind = {}
-    for row, _, centre, _, _, limits, *_ in in_points_beside_bp(by(f"{C50}/runs.csv", "row"))[1:]:
+    for row, _, centre, _, _, limits, *_ in in_points_beside_bp(by(f"{folder}/runs.csv", "row"), digits=digits)[1:]:
         low, high = map(float, limits.split(" to "))
         behind[row] = [-float(centre), -high, -low]
     return behind
@@ -859,14 +934,21 @@ def with_interval(behind: Sequence[float], digits: int = 1) -> str:
 
 
 def the_headline() -> list[str]:
-    behind, six = behind_in_cifar10(), five_seeds_behind()
+    """Also that CIFAR-10 has the verdicts of the sentence, and MNIST and Fashion-MNIST those of theirs."""
+    behind, six = points_behind(C50), five_seeds_behind()
     usf, frsf, fa, shallow = (six[rule] for rule in ("usf", "frsf", "fa", "shallow"))
+    verdicts = {row[0]: dict(zip(by_data_set()[2][0][1:], row[1:], strict=True)) for row in by_data_set()[2][1:]}
+    assert [one["CIFAR-10"] for one in verdicts.values()] == ["holds", "not decided", "not decided"]
+    for data in ("MNIST", "Fashion-MNIST"):
+        assert [one[data] for one in verdicts.values()] == ["holds", "holds", "does not hold"]
+    two = [points_behind(f"reproduce-{data}_lenet_20")["fa"][0] for data in ("mnist", "fashion")]
     return [
         *(with_interval(behind[row]) for row in behind),
-        f"`usf` is {usf[0]:.1f} points behind backpropagation (95 % interval {usf[1]:.1f} to {usf[2]:.1f})",
+        f"`usf` is {usf[0]:.1f} points behind (95 % interval {usf[1]:.1f} to {usf[2]:.1f})",
         f"`frsf` {frsf[0]:.1f} ({frsf[1]:.1f} to {frsf[2]:.1f})",
         f"feedback alignment {fa[0]:.0f} ({fa[1]:.0f} to {fa[2]:.0f})",
         f"random features is {shallow[0]:.0f} behind",
+        f"feedback alignment is only {two[0]:.1f} and {two[1]:.1f} behind",
     ]
 
 
@@ -883,7 +965,7 @@ def five_seeds_behind() -> dict[str, tuple[float, float, float]]:
 
 
 def of_cifar10() -> list[str]:
-    return [with_interval(points) for points in behind_in_cifar10().values()]
+    return [with_interval(points) for points in points_behind(C50).values()]
 
 
 def of_cifar10_20_epochs() -> list[str]:
@@ -964,6 +1046,25 @@ def of_lenet() -> list[str]:
     ]
 
 
+def of_mnist_lenet_20() -> list[str]:
+    """That the intervals of `usf` and `frsf` contain 0."""
+    behind = points_behind("reproduce-mnist_lenet_20", 2)
+    assert all(behind[row][1] < 0 < behind[row][2] for row in ("usf", "frsf"))
+    return [
+        f"`usf` and `frsf` are {behind['usf'][0]:.2f} and {behind['frsf'][0]:.2f} points behind backpropagation",
+        f"`fa` is {with_interval(behind['fa'], 2)} points behind",
+        f"`shallow`, whose hidden layers do not learn, {behind['shallow'][0]:.0f}",
+    ]
+
+
+def of_fashion_lenet_20() -> list[str]:
+    """That the interval of `usf` contains 0, and that of `frsf` does not."""
+    behind = points_behind("reproduce-fashion_lenet_20", 2)
+    assert behind["usf"][1] < 0 < behind["frsf"][1]
+    usf, frsf, fa = (with_interval(behind[row], 2) for row in ("usf", "frsf", "fa"))
+    return [f"`usf` is {usf} points behind backpropagation, `frsf` {frsf} and `fa` {fa}"]
+
+
 def of_twelve() -> list[str]:
     """That the interval of `usf` contains 0, and that of `frsf` does not."""
     groups = ends("compare-deep-adam/runs.csv")
@@ -1028,7 +1129,9 @@ JUDGED: dict[str, Callable[[], list[str]]] = {
     "every-rule": of_every_rule,
     "every-rule-with-batch-norm": of_every_rule_with_batch_norm,
     "mnist-with-one-hidden-layer": of_mnist_hidden,
-    "mnist-with-biotorchs-lenet": of_lenet,
+    "mnist-with-biotorchs-lenet": of_mnist_lenet_20,
+    "five-epochs": of_lenet,
+    "fashion-mnist-with-biotorchs-lenet": of_fashion_lenet_20,
     "local-losses": of_local,
     "local-losses-on-mnist": of_local_mnist,
     "synthetic-gradients-then-static-modules": of_static,

@@ -6,7 +6,8 @@
 To add a table: an entry in minifa/experiments/results/catalogue.toml, whose head explains the keys, and this command.
 The forms of a source, its ``file``:
 
-- a file with a column ``epoch``: the histories of `minifa compare`; the last epoch of every run counts;
+- a file with a column ``epoch``: the histories of `minifa compare`, or, with ``engine``, those of a peer's runs; the
+  last epoch of every run counts;
 - a folder with table.csv: `minifa reproduce`; scores of the runs from runs.csv (of collect.py), else from the last
   epoch of curves.csv, else only mean and sd. Published numbers become lines of the engine "published";
 - .txt: a table of a peer, with its mean ± sd over the seeds that its heading names;
@@ -86,7 +87,10 @@ def lines_of(source: Mapping[str, Any], measure: Measure) -> list[Line]:
         lines = list(of_peer(path.read_text(encoding="utf-8"), source, measure))
     else:
         table = [row for row in read(path) if all(row[key] == value for key, value in source.get("where", {}).items())]
-        lines = list(of_compare(table, measure)) if "epoch" in table[0] else list(of_runs(table, source, measure))
+        if "epoch" not in table[0] or "engine" in source:
+            lines = list(of_runs(runs_in(table) if "epoch" in table[0] else table, source, measure))
+        else:
+            lines = list(of_compare(table, measure))
     rows, names = source.get("rows"), source.get("rename", {})
     return [{**line, "row": names.get(line["row"], line["row"])} for line in lines if not rows or line["row"] in rows]
 
@@ -189,7 +193,14 @@ def of_row(
 # Lines of single runs, and tables of peers
 
 
-def of_runs(table: Sequence[Mapping[str, str]], source: Mapping[str, Any], measure: Measure) -> Iterator[Line]:
+def runs_in(table: Sequence[Mapping[str, str]]) -> Iterator[Mapping[str, str]]:
+    """A line for each run of a peer: its last epoch, with the seconds of all."""
+    for epochs in by_run(table, "row").values():
+        seconds = sum(float(one["seconds"]) for one in epochs)
+        yield {**epochs[-1], "epochs": epochs[-1]["epoch"], "seconds": str(seconds)}
+
+
+def of_runs(table: Iterable[Mapping[str, str]], source: Mapping[str, Any], measure: Measure) -> Iterator[Line]:
     """A line per run with a score. ``row`` and ``network`` of the source are built from its columns, ``score`` names
     one with accuracies."""
     for cells in table:
@@ -202,7 +213,7 @@ def of_runs(table: Sequence[Mapping[str, str]], source: Mapping[str, Any], measu
             "row": source.get("row", "{rule}").format(**cells),
             "rule": cells["rule"],
             "lr": float(cells["lr"]) if cells.get("lr") else None,
-            "engine": cells.get("engine", ENGINE),
+            "engine": source.get("engine", cells.get("engine", ENGINE)),
             "seed": int(cells.get("seed", 0)),
             "score": measure.from_accuracy(float(accuracy)),
         }
