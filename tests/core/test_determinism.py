@@ -178,6 +178,7 @@ def test_another_process_with_another_number_of_threads_gives_the_same_bits(loss
     assert {len(losses) for losses in there.values()} == {ELSEWHERE}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule_name", DESCRIPTIONS)
 def test_resumed_twice_on_the_stand_in_the_bits_are_the_same(rule_name, losses_here, tmp_path, monkeypatch):
     """Both at once, because most of the time is training; `test_backend` and `test_checkpoints` have them alone."""

@@ -59,6 +59,7 @@ LETTERS_ONLY_BYTES_CAN_NAME = pytest.mark.skipif(
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("draws_nothing")  # but `minifa figures` does
 def test_data_and_folders_may_have_any_name(capsys):
     write_data("meine dät, Ω.npz")
@@ -114,6 +115,7 @@ def test_in_a_locale_of_ascii_alone_every_command_works_and_files_are_utf_8():
             assert path.read_bytes().endswith(PNG_END)
 
 
+@pytest.mark.long
 def test_output_is_printed_on_an_ascii_stream():
     for command in (["rules"], ["info"], ["step", "--rule", "fa"], ["--help"], ["train", "--help"]):
         assert minifa(*command, PYTHONIOENCODING="ascii", **ASCII_ALONE).isascii()

@@ -53,6 +53,7 @@ def test_every_example_has_its_stated_output(module):
         assert (backend.name(), backend.dtype()) == before, f"the example of {example.name} does not tidy up"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("module", [module for module in SHOWING if module != "bench/memory.py"])  # NumPy's alone
 def test_every_example_has_the_same_output_on_the_stand_in(module, monkeypatch):
     """An example that a newcomer copies must run on a GPU unchanged."""

@@ -1531,6 +1531,7 @@ def test_a_wrong_picture_is_detected(name, spoil):
     assert tolerance < distance(name, False, figure) < np.inf
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures_are_readable_at_the_width_of_a_notebook_and_dark_ones_too(name):
     """A dark picture differs from the light one, and has the same text of the same size."""

@@ -299,6 +299,7 @@ def test_scores_of_only_0_or_100_have_no_standard_error(table):
     assert row["difference"] == pytest.approx(10) and "standard_error" not in row
 
 
+@pytest.mark.long
 def test_a_table_keeps_every_finished_run_whatever_is_requested_next(table, capsys):
     assert cli.main(["reproduce", "table.toml", "--out", "out"]) == 0
     for more in (["--rows", "fa"], ["--seeds", "1"], ["--rows", "fa", "--seeds", "2"]):

@@ -377,6 +377,7 @@ def processor_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are counted in /proc")
 @pytest.mark.parametrize("stop", ["SIGKILL", "SIGTERM"])
 def test_no_process_outlives_its_parent(stop, tmp_path):
