@@ -43,6 +43,7 @@ def uses_glibc():
         return False
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not uses_glibc(), reason="the C library is not glibc")
 def test_a_step_gets_its_memory_from_the_step_before():
     """The system provides a page, of 4 KiB or of 2 MiB, at its first use: a page fault."""

@@ -188,6 +188,7 @@ def test_resumed_twice_on_the_stand_in_the_bits_are_the_same(rule_name, losses_h
     assert losses_of(rule_name, stops, tmp_path) == losses_here[rule_name][: stops[-1]]
 
 
+@pytest.mark.long
 def test_worker_processes_give_the_same_bits():
     """For any number of --jobs: here 1, and 2 with half as many threads each."""
     experiments = [

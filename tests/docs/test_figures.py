@@ -807,6 +807,7 @@ def test_im2col_refuses_the_same_arguments_as_a_convolution():
         figures.im2col(2, 2, 3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("description", ALL_RULES)
 def test_the_matrices_of_every_rule_are_in_its_picture(description):
     net = network_for(description)
@@ -962,6 +963,7 @@ CURVES = {"training", "alignment"}
 ERRORS = {"network", "deltas", "angles"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "rule, expected",
     [

@@ -403,6 +403,7 @@ def test_an_oserror_without_a_file_name_is_not_blamed_on_the_lock(tmp_path):
 # --- concurrent processes ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_two_processes_with_the_same_folder_name_get_one_folder_each():
     together = [minifa("train", *XOR, "--epochs", "2", "--out", "run") for _ in range(2)]
     for process in together:

@@ -307,6 +307,7 @@ def test_a_table_keeps_every_finished_run_whatever_is_requested_next(table, caps
     assert [(row["row"], row["seeds"]) for row in rows_of("out/table.csv")] == [("bp", "2"), ("fa", "2")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -74,6 +74,7 @@ def test_wrong_networks_are_refused(text, why, capsys):
     assert why in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_run_has_the_score_of_the_experiment_and_the_numbers_of_its_rule(made):
     line = next(line for line in lines_of(made) if (line["network"], line["rule"], line["seed"]) == ("mlp", "fa", "1"))
     result, trainer = run(Experiment(model="mlp", rule="fa", epochs=1, seed=1), DIGITS)

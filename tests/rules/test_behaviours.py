@@ -71,6 +71,7 @@ def test_feedback_alignment_aligns_first_and_fits_afterwards(seed, float64):
     assert error[60] < 0.12 * error[0] and cosine[aligned:].min() > 0.9, "and stays so while the error falls"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_backpropagation_fits_without_aligning(seed, float64):
     error, cosine = student_and_teacher("bp", seed, until=100)

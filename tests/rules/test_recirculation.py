@@ -238,6 +238,7 @@ def test_augmentation_that_would_not_reach_the_targets_is_refused():
 COMMAND = "--data digits --reconstruct --model autoencoder --hidden 6".split()
 
 
+@pytest.mark.long
 def test_the_command_line_trains_resumes_and_compares_autoencoders(tmp_path, capsys):
     train = ["train", *COMMAND, "--rule", "recirculation", "--lr", "0.03", "--out", str(tmp_path / "run")]
     assert program.main([*train, "--epochs", "1"]) == 0
