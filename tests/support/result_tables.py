@@ -301,15 +301,23 @@ def in_points_beside_bp(runs: Groups, claims: Mapping[str, tuple[str, float]] | 
         if row != "bp":
             seeds = [seed for seed in flags[row] if seed in flags["bp"]]
             cells = in_points([flags[row][seed] for seed in seeds], [flags["bp"][seed] for seed in seeds], digits)
-            found.append([row, str(len(seeds)), *cells, *(verdict(*claims[row], cells[-1]) if claims else ())])
+            found.append([row, str(len(seeds)), *cells])
+            if claims:
+                found[-1] += [said(claims[row]), verdict(claims[row], *map(float, cells[-1].split(" to ")))]
     return found
 
 
-def verdict(claim: str, points: float, limits: str) -> tuple[str, str]:
-    """A claim of the recipe, and whether it holds in the whole interval, nowhere in it, or in a part of it."""
-    holds = [(one >= -points) == (claim == "within") for one in map(float, limits.split(" to "))]
-    words = "holds" if all(holds) else "not decided" if any(holds) else "does not hold"
-    return f"{claim} {points:g}", words
+def verdict(claim: tuple[str, float], low: float, high: float) -> str:
+    """Whether a claim of the recipe about accuracy minus bp's holds in the whole interval, nowhere in it, or in a part
+    of it."""
+    kind, points = claim
+    holds = [(one >= -points) == (kind == "within") for one in (low, high)]
+    return "holds" if all(holds) else "not decided" if any(holds) else "does not hold"
+
+
+def said(claim: tuple[str, float]) -> str:
+    kind, points = claim
+    return f"{kind} {points:g}"
 
 
 def cifar10_angles(some: Sequence[str]) -> list[Rows]:
@@ -499,26 +507,31 @@ def by_data_set() -> list[Rows]:
     def mean_of(title: str, rule: str) -> str:
         return plus_minus([*found[title][rule].values()], digits[title])
 
-    def behind(title: str, rule: str) -> str:
-        scores = found[title]
-        differences = [scores["bp"][seed] - score for seed, score in scores[rule].items()]
-        if not differences:
-            return ""
-        centre, _, low, high = (f"{one:.{digits[title]}f}" for one in interval(differences))
-        return f"{centre} ({low} to {high})"
+    def behind(title: str, rule: str) -> tuple[float, float, float]:
+        reference = found[title]["bp"]
+        centre, _, low, high = interval([reference[seed] - score for seed, score in found[title][rule].items()])
+        return centre, low, high
 
-    def judged(title: str, rule: str, claim: tuple[str, float]) -> str:
-        low, high = behind(title, rule).split(" (")[1].rstrip(")").split(" to ")
-        return verdict(*claim, f"{-float(high)} to {-float(low)}")[1]
+    def written(title: str, rule: str) -> str:
+        return with_interval(behind(title, rule), digits[title]) if found[title][rule] else ""
 
-    claims = (("usf", ("within", 2)), ("frsf", ("within", 2)), ("fa", ("behind", 15)))
-    verdicts = [
-        [" ".join([rule, *map(str, claim)]), *(judged(title, rule, claim) for title in found)] for rule, claim in claims
-    ]
+    def judged(title: str, rule: str) -> str:
+        _, low, high = behind(title, rule)
+        return verdict(claims[rule], -high, -low)
+
+    claims = {"usf": ("within", 2), "frsf": ("within", 2), "fa": ("behind", 15)}
     rules = [*found["MNIST"]]
-    means = [[rule, *(mean_of(title, rule) for title in found)] for rule in rules]
-    differences = [[rule, *(behind(title, rule) for title in found)] for rule in rules if rule != "bp"]
-    return [[["accuracy", *found], *means], [["behind bp", *found], *differences], [["claim", *found], *verdicts]]
+    return [
+        [["accuracy", *found], *([rule, *(mean_of(title, rule) for title in found)] for rule in rules)],
+        [
+            ["behind bp", *found],
+            *([rule, *(written(title, rule) for title in found)] for rule in rules if rule != "bp"),
+        ],
+        [
+            ["claim", *found],
+            *([f"{rule} {said(claim)}", *(judged(title, rule) for title in found)] for rule, claim in claims.items()),
+        ],
+    ]
 
 
 NETWORKS = ("mlp", "deep-mlp", "cnn", "cnn-batch-norm")
@@ -808,12 +821,6 @@ def of_recipe(recipe: str, parts: Callable[[], list[Rows]], *more: str, table: s
     return Table([f"reproduce-{recipe}/{table}", *more], parts, training(name))
 
 
-def of_lenet_20(data: str) -> Table:
-    folder = f"reproduce-{data}_lenet_20"
-    name = f"{folder}/runs.csv"
-    return Table([f"{folder}/table.csv", name, f"{folder}/peer.csv"], lenet_20(data), training(name))
-
-
 TABLES: dict[str, Table] = {
     "rules-by-data-set": Table(
         [
@@ -823,10 +830,8 @@ TABLES: dict[str, Table] = {
         ],
         by_data_set,
     ),
-    "cifar-10-with-the-papers-network": Table(
-        [f"{C50}/{name}.csv" for name in ("table", "runs", "curves")],
-        cifar10,
-        training(f"{C50}/runs.csv"),
+    "cifar-10-with-the-papers-network": of_recipe(
+        "cifar10_moskovitz-50", cifar10, f"{C50}/runs.csv", f"{C50}/curves.csv"
     ),
     "more-rules-20-epochs": of_recipe("cifar10_moskovitz", cifar10_20_epochs),
     "what-the-jpeg-copy-costs": Table(["jpeg/runs.csv"], jpeg, training("jpeg/runs.csv")),
@@ -861,13 +866,20 @@ TABLES: dict[str, Table] = {
         mnist_hidden,
         training("train-mnist-mlp-bp/history.csv", "train-mnist-mlp-fa/history.csv"),
     ),
-    "mnist-with-biotorchs-lenet": of_lenet_20("mnist"),
+    "mnist-with-biotorchs-lenet": of_recipe(
+        "mnist_lenet_20", lenet_20("mnist"), "reproduce-mnist_lenet_20/runs.csv", "reproduce-mnist_lenet_20/peer.csv"
+    ),
     "five-epochs": Table(
         ["reproduce-mnist_lenet/table.csv", "reproduce-mnist_lenet-own-rates/table.csv"],
         lenet,
         lambda: total_seconds(line for lines in lenet_rows().values() for line in lines),
     ),
-    "fashion-mnist-with-biotorchs-lenet": of_lenet_20("fashion"),
+    "fashion-mnist-with-biotorchs-lenet": of_recipe(
+        "fashion_lenet_20",
+        lenet_20("fashion"),
+        "reproduce-fashion_lenet_20/runs.csv",
+        "reproduce-fashion_lenet_20/peer.csv",
+    ),
     "every-rule-on-four-networks": Table(
         ["survey/survey.csv", *(f"peer/survey-{one}.csv" for one in NETWORKS)],
         survey,
@@ -937,10 +949,10 @@ def the_headline() -> list[str]:
     """Also that CIFAR-10 has the verdicts of the sentence, and MNIST and Fashion-MNIST those of theirs."""
     behind, six = points_behind(C50), five_seeds_behind()
     usf, frsf, fa, shallow = (six[rule] for rule in ("usf", "frsf", "fa", "shallow"))
-    verdicts = {row[0]: dict(zip(by_data_set()[2][0][1:], row[1:], strict=True)) for row in by_data_set()[2][1:]}
-    assert [one["CIFAR-10"] for one in verdicts.values()] == ["holds", "not decided", "not decided"]
+    verdicts = {title: words for title, *words in zip(*by_data_set()[2], strict=True)}
+    assert verdicts["CIFAR-10"] == ["holds", "not decided", "not decided"]
     for data in ("MNIST", "Fashion-MNIST"):
-        assert [one[data] for one in verdicts.values()] == ["holds", "holds", "does not hold"]
+        assert verdicts[data] == ["holds", "holds", "does not hold"]
     two = [points_behind(f"reproduce-{data}_lenet_20")["fa"][0] for data in ("mnist", "fashion")]
     return [
         *(with_interval(behind[row]) for row in behind),

@@ -87,8 +87,10 @@ def lines_of(source: Mapping[str, Any], measure: Measure) -> list[Line]:
         lines = list(of_peer(path.read_text(encoding="utf-8"), source, measure))
     else:
         table = [row for row in read(path) if all(row[key] == value for key, value in source.get("where", {}).items())]
-        if "epoch" not in table[0] or "engine" in source:
-            lines = list(of_runs(runs_in(table) if "epoch" in table[0] else table, source, measure))
+        if "epoch" not in table[0]:
+            lines = list(of_runs(table, source, measure))
+        elif "engine" in source:
+            lines = list(of_runs(runs_in(table), source, measure))
         else:
             lines = list(of_compare(table, measure))
     rows, names = source.get("rows"), source.get("rename", {})

@@ -107,7 +107,9 @@ def main() -> None:
     notes = check_updates([row for row in rows if row.name != "brsf"], data)
     if given.seeds:
         make_runs(rows, range(given.seed, given.seed + given.seeds), data, out, None)
-        title = f"{data.name}, model lenet, {experiment.epochs} epochs, batch 64, sgd: test error in %"
+        title = (
+            f"{data.name}, model lenet, {experiment.epochs} epochs, batch {experiment.batch_size}, sgd: test error in %"
+        )
         write_table(title, rows, out, ["here: at the last epoch, mean ± sd over seeds", *notes], errors=True)
 
 
