@@ -200,6 +200,20 @@ def test_lines_of_a_survey(script):
     assert (line["network"], line["row"], line["seed"], line["score"], line["seconds"]) == ("cnn", "bp", 3, 90, 2)
 
 
+def test_the_run_of_a_peer_counts_at_its_best_epoch_on_held_out_examples_else_at_its_last(script):
+    def scores(*validation):
+        shared = {"row": "bp", "rule": "bp", "lr": "0.1", "seed": "3", "seconds": "2"}
+        accuracies = zip(validation, ("0.5", "0.7", "0.6"), strict=True)
+        epochs = [
+            {**shared, "epoch": str(i), "validation_accuracy": one, "test_accuracy": test}
+            for i, (one, test) in enumerate(accuracies, 1)
+        ]
+        (line,) = script.of_runs(script.runs_in(epochs), {}, PERCENT)
+        return line["score"], line["epochs"], line["seconds"]
+
+    assert scores("0.4", "0.6", "0.6") == (70, 3, 6) and scores("", "", "") == (60, 3, 6)
+
+
 def test_a_peers_table(script):
     text = (
         "PyTorch 2.13.0: digits, depth 2, seeds 0 to 2\n\nrule    lr          score      scores  epochs to 0.9\n"

@@ -157,6 +157,11 @@ def torch_runs(script):
     torch.set_num_threads(before)
 
 
+def of_cifar(script, recipe="cifar10_moskovitz"):
+    (row,) = script("peer", "cifar").rows_of(recipes.read(recipe, ["training.alignment=false"]))
+    return row
+
+
 def with_small_batches(row):
     return row._replace(experiment=replace(row.experiment, batch_size=16))
 
@@ -167,11 +172,12 @@ def photographs(height: int = 32, channels: int = 3, count: int = 80) -> mf.data
     return mf.data.from_arrays(x, np.arange(count) % 10, name="photographs")
 
 
-def test_the_first_updates_of_the_papers_network_are_minifas(torch_runs, script, monkeypatch):
-    row, data = with_small_batches(script("peer", "cifar").row_of("bp")), photographs()
+@pytest.mark.parametrize("recipe", ["cifar10_moskovitz", "cifar10_resnet20"])
+def test_the_first_updates_on_cifar10_are_minifas(torch_runs, script, monkeypatch, recipe):
+    row, data = with_small_batches(of_cifar(script, recipe)), photographs()
     assert torch_runs.difference_of_updates(row, data) < 1e-8
     make = torch_runs.optimizer_for
-    slower = replace(row.experiment, lr=0.0009)
+    slower = replace(row.experiment, lr=0.9 * row.experiment.rate())
     monkeypatch.setattr(torch_runs, "optimizer_for", lambda experiment, model: make(slower, model))
     with pytest.raises(SystemExit, match="must differ by less than 1e-05"):
         torch_runs.check_updates([row], data)
@@ -196,12 +202,11 @@ def test_the_first_updates_of_biotorchs_layers_are_minifas(torch_runs, script):
 
 
 def test_an_interrupted_run_of_a_peer_goes_on_as_it_would_have(torch_runs, script, tmp_path, capsys):
-    cifar, data = script("peer", "cifar"), photographs()
-    row = cifar.row_of("bp")
+    row, data = of_cifar(script), photographs()
 
     def run(epochs: int, folder: str, seeds: range = range(1)) -> list[dict[str, str]]:
         chosen = row._replace(experiment=replace(row.experiment, epochs=epochs, batch_size=32))
-        torch_runs.make_runs([chosen], seeds, data, tmp_path / folder, cifar.cropped)
+        torch_runs.make_runs([chosen], seeds, data, tmp_path / folder)
         torch_runs.write_table("a title", [chosen], tmp_path / folder, ["a note"])
         lines = csv_files.read_table(tmp_path / folder / "epochs.csv", torch_runs.COLUMNS)
         return [{**line, "seconds": ""} for line in lines]
@@ -216,20 +221,20 @@ def test_an_interrupted_run_of_a_peer_goes_on_as_it_would_have(torch_runs, scrip
     assert "bp   bp    0.001      0" in (tmp_path / "parts" / "table.txt").read_text()
     with pytest.raises(SystemExit, match="choose another --out"):
         torch_runs.make_runs(
-            [row._replace(experiment=replace(row.experiment, lr=0.01))], range(1), data, tmp_path / "parts", None
+            [row._replace(experiment=replace(row.experiment, lr=0.01))], range(1), data, tmp_path / "parts"
         )
 
 
 def test_updates_that_are_not_numbers_are_not_equal(torch_runs, script, monkeypatch):
     """A comparison with NaN is false, also with max."""
-    row, images = with_small_batches(script("peer", "cifar").row_of("bp")), torch_runs.images
+    row, images = with_small_batches(of_cifar(script)), torch_runs.images
     monkeypatch.setattr(torch_runs, "images", lambda x: images(x) * float("nan"))
     with pytest.raises(SystemExit, match="must differ by less than 1e-05"):
         torch_runs.check_updates([row], photographs())
 
 
 def test_a_peers_table_has_runs_of_one_setting_and_as_many_epochs_as_it_says(torch_runs, script, tmp_path, capsys):
-    row, held = script("peer", "cifar").row_of("bp"), ("0.5", "0.6", "0.9")
+    row, held = of_cifar(script), ("0.5", "0.6", "0.9")
     lines = [
         ["bp", "photographs", "bp", "0.001", "0.0001", "0", str(epoch), "1.0", held[epoch - 1], f"0.{epoch}", "1.0"]
         for epoch in (1, 2, 3)
@@ -240,21 +245,22 @@ def test_a_peers_table_has_runs_of_one_setting_and_as_many_epochs_as_it_says(tor
     assert "  20.00 " in (tmp_path / "table.txt").read_text()
     slower = row._replace(experiment=replace(row.experiment, lr=0.01, epochs=3))
     with pytest.raises(SystemExit, match="choose another --out"):  # also from another seed: the table has one rate
-        torch_runs.make_runs([slower], range(7, 8), photographs(), tmp_path, None)
+        torch_runs.make_runs([slower], range(7, 8), photographs(), tmp_path)
 
 
-def test_crops_are_parts_of_the_images_mirrored_or_not(torch_runs, script):
+@pytest.mark.parametrize(("size", "padding"), [(24, 0), (32, 4)])
+def test_crops_are_parts_of_the_padded_images_mirrored_or_not(script, size, padding):
     torch = pytest.importorskip("torch", reason=WHY)
-    cifar = script("peer", "cifar")
-    x = torch.arange(200 * 3 * 32 * 32.0).reshape(200, 3, 32, 32)
+    x = 1 + torch.arange(200 * 3 * 32 * 32.0).reshape(200, 3, 32, 32)
     torch.manual_seed(0)
-    crops = cifar.cropped(x)
-    corners = set()
-    for image, crop in zip(x, crops, strict=True):
-        mirrored = bool(crop[0, 0, 0] > crop[0, 0, 1])
+    crops = script("peer", "cifar").cropped(x, size, padding)
+    padded, corners, middle = torch.nn.functional.pad(x, (padding,) * 4), set(), size // 2
+    for image, crop in zip(padded, crops, strict=True):
+        mirrored = bool(crop[0, middle, middle - 1] > crop[0, middle, middle])
         crop = crop.flip(2) if mirrored else crop
-        top, left = divmod(int(crop[0, 0, 0] - image[0, 0, 0]), 32)
-        assert torch.equal(crop, image[:, top : top + 24, left : left + 24])
+        row, column = divmod(int(crop[0, middle, middle] - image[0, padding, padding]), 32)
+        top, left = padding + row - middle, padding + column - middle
+        assert torch.equal(crop, image[:, top : top + size, left : left + size])
         corners.add((mirrored, top, left))
     assert {top for _, top, _ in corners} == {left for *_, left in corners} == set(range(9))
     assert {mirrored for mirrored, *_ in corners} == {True, False}

@@ -7,7 +7,7 @@ To add a table: an entry in minifa/experiments/results/catalogue.toml, whose hea
 The forms of a source, its ``file``:
 
 - a file with a column ``epoch``: the histories of `minifa compare`, or, with ``engine``, those of a peer's runs; the
-  last epoch of every run counts;
+  last epoch of every run counts, of a peer with a column ``validation_accuracy`` the best on held-out examples;
 - a folder with table.csv: `minifa reproduce`; scores of the runs from runs.csv (of collect.py), else from the last
   epoch of curves.csv, else only mean and sd. Published numbers become lines of the engine "published";
 - .txt: a table of a peer, with its mean ± sd over the seeds that its heading names;
@@ -196,10 +196,13 @@ def of_row(
 
 
 def runs_in(table: Sequence[Mapping[str, str]]) -> Iterator[Mapping[str, str]]:
-    """A line for each run of a peer: its last epoch, with the seconds of all."""
+    """A line for each run of a peer: its last epoch, or the best on held-out examples if there are any, with the number
+    of all epochs and their seconds."""
     for epochs in by_run(table, "row").values():
+        held_out = epochs[0].get("validation_accuracy")
+        counted = max(epochs, key=lambda one: float(one["validation_accuracy"])) if held_out else epochs[-1]
         seconds = sum(float(one["seconds"]) for one in epochs)
-        yield {**epochs[-1], "epochs": epochs[-1]["epoch"], "seconds": str(seconds)}
+        yield {**counted, "epochs": epochs[-1]["epoch"], "seconds": str(seconds)}
 
 
 def of_runs(table: Iterable[Mapping[str, str]], source: Mapping[str, Any], measure: Measure) -> Iterator[Line]:

@@ -154,10 +154,11 @@ def in_pytorch(experiment: Experiment, data: dict[str, Dataset], kind: str) -> C
     import torch_runs
 
     torch.set_num_threads(1)
-    model = torch_runs.new_model(cifar.row_of("bp"), experiment.seed)
+    (row,) = cifar.rows_of(recipes.read("cifar10_moskovitz"))
+    model = torch_runs.new_model(row, experiment.seed)
     optimizer = torch_runs.optimizer_for(experiment, model)
     for epoch in range(1, experiment.epochs + 1):
-        torch_runs.train_epoch(model, optimizer, data[kind].train, experiment, epoch, cifar.cropped)
+        torch_runs.train_epoch(model, optimizer, data[kind].train, experiment, epoch, row.augment)
     return {tested: torch_runs.correct(model, data[tested].test, experiment) for tested in KINDS}
 
 

@@ -18,19 +18,15 @@ Needs ``pip install torch==2.13.0`` and, for all rules but bp, ``pip install --n
 
 from __future__ import annotations
 
-import argparse
 import functools
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch_runs import Row, check_updates, make_runs, write_table
+from torch_runs import Row, command
 
-import minifa as mf
 from minifa.experiments import recipes
-from minifa.registry import unknown
 
 RECIPES = ("mnist_lenet", "mnist_lenet_20", "fashion_lenet_20")
 # What of minifa's B is BioTorch's `weight_backward`.
@@ -65,7 +61,7 @@ def biotorch_lenet(rule: str) -> nn.Sequential:
     return lenet(functools.partial(fa_constructor.Conv2d, **made), functools.partial(fa_constructor.Linear, **made))
 
 
-def rows_of(recipe: recipes.Recipe, rules: list[str]) -> list[Row]:
+def rows_of(recipe: recipes.Recipe, rules: Sequence[str]) -> list[Row]:
     """The recipe's rows of these rules."""
     experiments = {row.name: row.experiment for row in recipe.rows}
     return [
@@ -79,39 +75,5 @@ def rows_of(recipe: recipes.Recipe, rules: list[str]) -> list[Row]:
     ]
 
 
-def rules_of(text: str) -> list[str]:
-    rules = text.split(",")
-    for rule in rules:
-        if rule not in MATRICES:
-            raise argparse.ArgumentTypeError(unknown(MATRICES, rule, "rule"))
-    return rules
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="mnist_lenet_20", choices=RECIPES)
-    parser.add_argument("--rules", type=rules_of, default="bp,usf,frsf,fa", help=f"of {', '.join(MATRICES)}")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe's setting")
-    parser.add_argument("--seed", type=int, default=0, help="the first")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--data-dir", help="where the data set is looked for (default: $MINIFA_DATA, else the cache)")
-    parser.add_argument("--out", type=Path, help="default: runs/peer-RECIPE")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    mf.use("numpy", threads=1)
-    out = given.out or Path(f"runs/peer-{given.recipe}")
-    recipe = recipes.read(given.recipe, [*given.set, "training.alignment=false"])
-    rows = rows_of(recipe, given.rules)
-    experiment = rows[0].experiment
-    data = mf.data.load(experiment.data, given.data_dir)
-    notes = check_updates([row for row in rows if row.name != "brsf"], data)
-    if given.seeds:
-        make_runs(rows, range(given.seed, given.seed + given.seeds), data, out, None)
-        title = (
-            f"{data.name}, model lenet, {experiment.epochs} epochs, batch {experiment.batch_size}, sgd: test error in %"
-        )
-        write_table(title, rows, out, ["here: at the last epoch, mean ± sd over seeds", *notes], errors=True)
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, RECIPES, rows_of, [*MATRICES], "bp,usf,frsf,fa", incomparable=["brsf"])

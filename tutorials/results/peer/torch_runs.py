@@ -1,5 +1,5 @@
 """What the peers of the long tables share: settings from minifa's recipes, training in PyTorch that resumes after every
-epoch, and the comparison of the first updates with minifa's.
+epoch, the comparison of the first updates with minifa's, and the command line.
 
 Layers, losses, optimizers and all random draws are PyTorch's. A draw depends on seed and epoch only, so that a resumed
 run goes on as an uninterrupted one.
@@ -7,6 +7,7 @@ run goes on as an uninterrupted one.
 
 from __future__ import annotations
 
+import argparse
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +23,10 @@ from torch.nn import functional
 import minifa as mf
 from minifa.data.base import Dataset, Examples
 from minifa.data.batches import Batches
-from minifa.experiments import Experiment
+from minifa.experiments import Experiment, recipes
 from minifa.experiments.experiment import augmentation_of, build, parts
 from minifa.experiments.tables import mean_sd
+from minifa.registry import unknown
 from minifa.storage import csv_files, npz
 from minifa.storage.atomic import write_atomic
 from minifa.text import table
@@ -41,13 +43,14 @@ class Row(NamedTuple):
     """A row of a table: the settings of minifa's row with a seed, and the network in PyTorch, drawn when called.
 
     ``matrices`` maps minifa's B of a layer, in PyTorch's layout, to the layer's ``weight_backward``; None: the layers
-    have none.
+    have none. ``augment`` makes training batches; None: the images themselves.
     """
 
     name: str
     experiment: Experiment
     network: Callable[[], nn.Module]
     matrices: Callable[[torch.Tensor], torch.Tensor] | None = None
+    augment: Augment | None = None
 
 
 def images(x: np.ndarray) -> torch.Tensor:
@@ -132,9 +135,9 @@ def _adopt(
     model: nn.Module, net: mf.Network, rule: mf.rules.Rule, matrices: Callable[[torch.Tensor], torch.Tensor] | None
 ) -> dict[str, str]:
     """Give the model minifa's weights and feedback; the layers by the names of its modules."""
-    named = dict(model.named_modules())
-    weighted = [name for name, module in named.items() if isinstance(module, (nn.Conv2d, nn.Linear))]
-    modules = dict(zip(weighted, (layer.name for layer in net.weighted), strict=True))
+    with_parameters = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
+    named = [name for name, module in model.named_modules() if isinstance(module, with_parameters)]
+    modules = dict(zip(named, (layer.name for layer in net if layer.parameter_names), strict=True))
     state = {name: torch.from_numpy(array) for name, array in mf.weights.to_torch(net, modules).items()}
     for module, layer in modules.items() if matrices else ():
         if layer in rule.B:
@@ -142,7 +145,10 @@ def _adopt(
             theirs = torch.tensor(B.transpose(3, 2, 0, 1) if B.ndim == 4 else B.T)
             state[f"{module}.weight_backward"] = matrices(theirs)
     unknown = model.load_state_dict(state, strict=False)
-    if unknown.unexpected_keys or any("_backward" not in name for name in unknown.missing_keys):
+    missing = [
+        one for one in unknown.missing_keys if "_backward" not in one and not one.endswith("num_batches_tracked")
+    ]
+    if unknown.unexpected_keys or missing:
         raise ValueError(f"the model and minifa's network differ: {unknown}")
     return modules
 
@@ -162,16 +168,16 @@ def check_updates(rows: Sequence[Row], data: Dataset) -> list[str]:
 # Runs that resume
 
 
-def make_runs(rows: Sequence[Row], seeds: Sequence[int], data: Dataset, out: Path, augment: Augment | None) -> None:
+def make_runs(rows: Sequence[Row], seeds: Sequence[int], data: Dataset, out: Path) -> None:
     """Train every row from every seed; ``epochs.csv`` gets a line for each epoch. A run that was ended resumes after
     its last finished epoch."""
     out.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         for row in rows:
-            _run(row._replace(experiment=replace(row.experiment, seed=seed)), data, out, augment)
+            _run(row._replace(experiment=replace(row.experiment, seed=seed)), data, out)
 
 
-def _run(row: Row, data: Dataset, out: Path, augment: Augment | None) -> None:
+def _run(row: Row, data: Dataset, out: Path) -> None:
     experiment, path = row.experiment, out / "epochs.csv"
     settings = [row.name, data.name, experiment.rule, f"{experiment.rate():g}", f"{experiment.decay():g}"]
     settings.append(str(experiment.seed))
@@ -183,7 +189,7 @@ def _run(row: Row, data: Dataset, out: Path, augment: Augment | None) -> None:
     train, held_out = parts(experiment, data)
     for epoch in range(done + 1, experiment.epochs + 1):
         started = time.perf_counter()
-        loss = train_epoch(model, optimizer, train, experiment, epoch, augment)
+        loss = train_epoch(model, optimizer, train, experiment, epoch, row.augment)
         validation = "" if held_out is None else f"{correct(model, held_out, experiment).mean():.4f}"
         test = f"{correct(model, data.test, experiment).mean():.4f}"
         seconds = f"{time.perf_counter() - started:.1f}"
@@ -263,3 +269,57 @@ def _finished(lines: Sequence[Mapping[str, str]], row: Row) -> dict[str, list[Ma
 def _score(run: Sequence[Mapping[str, str]]) -> float:
     best = max(run, key=lambda line: float(line["validation_accuracy"])) if run[0]["validation_accuracy"] else run[-1]
     return float(best["test_accuracy"])
+
+
+# The command line
+
+
+def command(
+    description: str,
+    names: Sequence[str],
+    rows_of: Callable[[recipes.Recipe, Sequence[str]], list[Row]],
+    rules: Sequence[str],
+    default: str,
+    incomparable: Sequence[str] = (),
+) -> None:
+    """Compare updates, make the runs and write the table of a recipe.
+
+    Args:
+        description: text of --help.
+        names: of the recipes; the first is the default.
+        rows_of: the rows of a recipe with these names.
+        rules: names of the rows that there are.
+        default: those that are made without --rules, separated by commas.
+        incomparable: rows whose updates are not compared with minifa's.
+    """
+
+    def listed(text: str) -> list[str]:
+        for rule in text.split(","):
+            if rule not in rules:
+                raise argparse.ArgumentTypeError(unknown(rules, rule, "rule"))
+        return text.split(",")
+
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default=names[0], choices=names)
+    parser.add_argument("--rules", type=listed, default=default, help=f"of {', '.join(rules)}")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe's setting")
+    parser.add_argument("--seed", type=int, default=0, help="the first")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--data-dir", help="where the data set is looked for (default: $MINIFA_DATA, else the cache)")
+    parser.add_argument("--out", type=Path, help="default: runs/peer-RECIPE")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    mf.use("numpy", threads=1)
+    out = given.out or Path(f"runs/peer-{given.recipe}")
+    recipe = recipes.read(given.recipe, [*given.set, "training.alignment=false"])
+    rows = rows_of(recipe, given.rules)
+    one = rows[0].experiment
+    data = mf.data.load(one.data, given.data_dir)
+    notes = check_updates([row for row in rows if row.name not in incomparable], data)
+    if given.seeds:
+        make_runs(rows, range(given.seed, given.seed + given.seeds), data, out)
+        settings = ", ".join(filter(None, (data.name, f"model {one.model}", one.augmentation)))
+        title = f"{settings}, {one.epochs} epochs, batch {one.batch_size}, {one.optimizer}: test {recipe.measure} in %"
+        best = "at the epoch that was best on held-out images" if one.validation else "at the last epoch"
+        notes = [f"here: {best}, mean ± sd over seeds", *notes, *([data.note] if data.note else [])]
+        write_table(title, rows, out, notes, errors=recipe.measure == "error")
