@@ -482,10 +482,13 @@ def _mark_accuracy(draw_line: Callable[..., Line2D], levels: Levels) -> None:
 
 
 def _fit_losses(axes: Axes, starts: Sequence[Row]) -> None:
-    """Limit the y axis to 1.5 times the largest initial loss, so that diverging runs do not determine the scale."""
+    """Limit the y axis to 1.5 times the largest initial loss, so that diverging runs do not determine the scale; the
+    largest loss is written where curves leave the picture."""
     losses = [value for row in starts for key, value in row.items() if key.endswith("_loss") and _is_number(value)]
-    if losses and axes.dataLim.y1 > 1.5 * max(losses):
+    if losses and (highest := axes.dataLim.y1) > 1.5 * max(losses):
         axes.set_ylim(top=1.5 * max(losses))
+        corner: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "top"}
+        axes.text(0.98, 0.98, f"cut: losses up to {highest:.3g}", fontsize=SMALL, color=muted(), **corner)
     axes.set_ylim(bottom=0)
 
 

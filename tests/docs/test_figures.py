@@ -548,6 +548,8 @@ def test_a_diverged_run_ends_with_a_cross_and_the_others_continue():
     (cross,) = [c for c in axes.collections if isinstance(c, PathCollection)]
     assert cross.get_offsets().tolist() == [[1.0, 1e30]]
     assert axes.get_ylim() == (0, 3)  # the start stays readable
+    assert "cut: losses up to 1e+30" in words(figure)
+    assert "cut" not in words(figures.learning_curves([result("fa", 0, 0.5)]))
     assert "diverged: from there, the mean of the other seeds" in words(figure)
     assert "diverged" not in words(figures.learning_curves([result("fa", 0, 0.5)]))
     (alone,) = (one for one in results if one.diverged)
