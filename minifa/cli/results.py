@@ -228,6 +228,12 @@ def _notes(
     rates = _other_rates(common)
     notes += [f"other learning rates, which may explain a difference: {listed(rates)}"] if rates else []
     several = "in the whole file, " * (len({key[0] for key in mine.scores}) > 1)
+    shared = sorted({seed for row in common for seed in row.mine.by_seed.keys() & row.archived.by_seed.keys()})
+    if shared:
+        notes.append(
+            f"seeds in both: {listed(map(str, shared))}. Under one seed minifa starts from the same weights, but the "
+            "interval takes all runs as independent: give your runs other seeds, such as --seed 1000"
+        )
     notes += [several + note for note in mine.notes]
     notes += [f"only in the file: {_listed(only_mine)}"] if only_mine else []
     notes += [f"only in the archive: {_listed(only_archived)}"] if only_archived else []

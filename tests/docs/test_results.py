@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import result_tables
-from result_tables import FOLDER, HALF_VARIANCE, JUDGED, TABLES, Rows
+from result_tables import FOLDER, HALF_VARIANCE, JUDGED, TABLES, Rows, made_by
 
 import minifa as mf
 from minifa.experiments import results_archive
@@ -186,15 +186,13 @@ def recorded(anchor: str) -> Iterator[dict[str, Any]]:
         runs = folder / "runs.csv"
         if runs.exists() and not config.exists():
             for line in result_tables.read(runs.relative_to(FOLDER).as_posix()):
-                if "(" in line.get("made_by", ""):
-                    version, commit = line["made_by"].rstrip(")").split(" (")
+                for version, commit in made_by(line):
                     assert line["date"] and line["threads"]
                     yield {"minifa": version, "commit": commit, "date": line["date"], "threads": line["threads"]}
         table = folder / "table.csv"
         if table.exists():
             for line in result_tables.read(table.relative_to(FOLDER).as_posix()):
-                if "(" in line.get("made_by", ""):
-                    version, commit = line["made_by"].rstrip(")").split(" (")
+                for version, commit in made_by(line):
                     yield {"minifa": version, "commit": commit}
 
 
@@ -263,10 +261,10 @@ def test_the_first_table_of_the_readme_is_that_of_the_page():
 
 def test_the_readme_states_the_differences_on_cifar10_with_their_intervals():
     lines = {line["row"]: line for line in result_tables.read("reproduce-cifar10_moskovitz-50/differences.csv")}
-    assert [*lines] == ["usf-strict", "frsf", "fa-kernel"]
-    usf, frsf, fa = ([-float(line[key]) for key in ("mean", "high", "low")] for line in lines.values())
+    three = (lines[row] for row in ("usf-strict", "frsf", "fa-kernel"))
+    usf, frsf, fa = ([-float(line[key]) for key in ("mean", "high", "low")] for line in three)
     assert (
-        f"`usf` is {usf[0]:.1f} points behind `bp` (95 % interval {usf[1]:.1f} to {usf[2]:.1f}), "
+        f"`usf` is {usf[0]:.1f} points behind `bp` (95 %: {usf[1]:.1f} to {usf[2]:.1f}), "
         f"`frsf` {frsf[0]:.1f} ({frsf[1]:.1f} to {frsf[2]:.1f}), `fa` {fa[0]:.0f} ({fa[1]:.0f} to {fa[2]:.0f})."
     ) in on_one_line(README)
 

@@ -11,6 +11,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+from result_tables import made_by
 
 from minifa.cli import main
 from minifa.errors import DataFileError
@@ -117,8 +118,7 @@ def test_facts_agree_with_the_configuration_of_the_runs(name):
     elif (folder / "table.csv").is_file():
         rows = rows_of(folder / "table.csv")
         assert {row["epochs"] for row in rows} == {str(entry["epochs"])}
-        for made_by in {row["made_by"] for row in rows if row.get("made_by")}:
-            version, commit = made_by.rstrip(")").split(" (")
+        for version, commit in {one for row in rows for one in made_by(row)}:
             assert version == entry["version"] and commit in entry["commit"]
 
 
@@ -632,6 +632,16 @@ def test_wrong_use_is_refused(arguments, words, write, capsys):
         code = error.code
     printed, message = capsys.readouterr()
     assert code in (1, 2) and not printed and words in message
+
+
+def test_seeds_of_both_are_named_because_the_interval_takes_runs_as_independent(write, capsys):
+    def printed(*seeds):
+        path = write(HEAD + "".join(f"bp,{seed},{0.9 + seed / 100}\n" for seed in seeds))
+        assert run("compare", path, "digits-cnn") == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "seeds in both: 1, 3. Under one seed minifa starts from the same weights" in printed(1, 3, 5)
+    assert "seeds in both" not in printed(5, 6, 7)
 
 
 def test_a_network_of_the_file_is_chosen(write, capsys):

@@ -74,6 +74,22 @@ def ends(name: str, key: str = "rule") -> Groups:
     return {row: at(None, lines) for row, lines in by(name, key).items()}
 
 
+def best(name: str) -> Groups:
+    """By row: of every run the epoch that is best on held-out examples."""
+
+    def accuracy(line: Line) -> float:
+        return float(line["validation_accuracy"])
+
+    return {
+        row: [max(run, key=accuracy) for run in grouped(lines, "seed").values()]
+        for row, lines in by(name, "row").items()
+    }
+
+
+def assert_finished(name: str, epochs: int) -> None:
+    assert {line["epoch"] for lines in ends(name, "row").values() for line in lines} == {str(epochs)}
+
+
 def known(lines: Lines, column: str) -> list[float]:
     return [float(line[column]) for line in lines if line.get(column, "") != ""]
 
@@ -86,6 +102,11 @@ def total_seconds(lines: Iterable[Line]) -> float:
 def training(*names: str) -> Callable[[], float]:
     """The seconds of training of all runs in these files."""
     return lambda: sum(total_seconds(read(name)) for name in names)
+
+
+def made_by(line: Line) -> list[tuple[str, str]]:
+    """Versions and commits: two of a run that was resumed at another commit."""
+    return re.findall(r"([\d.]+) \((\w+)\)", line.get("made_by", ""))
 
 
 # Cells
@@ -175,12 +196,17 @@ def in_points(flags: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]
     centre, error, low, high = interval(
         [100 * (statistics.fmean(mine) - statistics.fmean(other)) for mine, other in zip(flags, reference, strict=True)]
     )
+    images = error_of_images(flags, reference)
+    return [f"{centre:+.2f}", f"{error:.2f}", f"{images:.2f}", f"{low:+.{digits}f} to {high:+.{digits}f}"]
+
+
+def error_of_images(flags: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> float:
+    """The standard error of the common test images, in points."""
     by_image = [
         statistics.fmean(mine) - statistics.fmean(other)
         for mine, other in zip(zip(*flags, strict=True), zip(*reference, strict=True), strict=True)
     ]
-    of_images = 100 * statistics.stdev(by_image) / math.sqrt(len(by_image))
-    return [f"{centre:+.2f}", f"{error:.2f}", f"{of_images:.2f}", f"{low:+.{digits}f} to {high:+.{digits}f}"]
+    return 100 * statistics.stdev(by_image) / math.sqrt(len(by_image))
 
 
 def bits(digits: str, count: int) -> list[int]:
@@ -280,14 +306,36 @@ CLAIMS = {"usf-strict": ("within", 2), "frsf": ("within", 2), "fa-kernel": ("beh
 
 
 def cifar10() -> list[Rows]:
-    name = f"{C50}/table.csv"
-    scores = rows(by(name, "row"), *reproduced(name, True), *FROM_PUBLISHED, MINUTES)
-    runs = by(f"{C50}/runs.csv", "row")
+    name, runs = f"{C50}/table.csv", by(f"{C50}/runs.csv", "row")
+    assert_finished(f"{C50}/peer.csv", 50)
+    torch = ("PyTorch", where(best(f"{C50}/peer.csv"), score("test_accuracy", 2, 100)))
+    scores = rows(by(name, "row"), *reproduced(name, True), torch, *FROM_PUBLISHED, MINUTES)
     shares = {row: [list(map(float, line["classes"].split())) for line in lines] for row, lines in runs.items()}
     by_class = [["class", *runs]]
     for i, one in enumerate(CLASSES):
         by_class.append([one, *(plus_minus([share[i] for share in some], 1, 100) for some in shares.values())])
-    return [scores, in_points_beside_bp(runs, CLAIMS), by_class, *cifar10_angles([row for row in runs if row != "bp"])]
+    return [
+        scores,
+        in_points_beside_bp(runs, CLAIMS),
+        by_epoch(f"{C50}/curves.csv"),
+        by_class,
+        *cifar10_angles([row for row in runs if row in CLAIMS]),
+    ]
+
+
+def by_epoch(name: str) -> Rows:
+    """Points behind bp on held-out images, means of the differences of the seeds."""
+    epochs = (1, 2, 5, 10, 20, 30, 40, 50)
+    curves = {
+        row: {(line["seed"], int(line["epoch"])): 100 * float(line["validation_accuracy"]) for line in lines}
+        for row, lines in by(name, "row").items()
+    }
+    found = [["behind bp, held out", *map(str, epochs)]]
+    for row, mine in curves.items():
+        if row != "bp":
+            gaps = {epoch: [curves["bp"][key] - mine[key] for key in mine if key[1] == epoch] for epoch in epochs}
+            found.append([row, *(f"{statistics.fmean(gap):.1f}" for gap in gaps.values())])
+    return found
 
 
 def in_points_beside_bp(runs: Groups, claims: Mapping[str, tuple[str, float]] | None = None, digits: int = 1) -> Rows:
@@ -302,8 +350,10 @@ def in_points_beside_bp(runs: Groups, claims: Mapping[str, tuple[str, float]] | 
             seeds = [seed for seed in flags[row] if seed in flags["bp"]]
             cells = in_points([flags[row][seed] for seed in seeds], [flags["bp"][seed] for seed in seeds], digits)
             found.append([row, str(len(seeds)), *cells])
-            if claims:
+            if claims and row in claims:
                 found[-1] += [said(claims[row]), verdict(claims[row], *map(float, cells[-1].split(" to ")))]
+            elif claims:
+                found[-1] += ["", ""]
     return found
 
 
@@ -311,8 +361,10 @@ def verdict(claim: tuple[str, float], low: float, high: float) -> str:
     """Whether a claim of the recipe about accuracy minus bp's holds in the whole interval, nowhere in it, or in a part
     of it."""
     kind, points = claim
-    holds = [(one >= -points) == (kind == "within") for one in (low, high)]
-    return "holds" if all(holds) else "not decided" if any(holds) else "does not hold"
+    least, most = (-points, points) if kind == "within" else (-math.inf, -points)
+    if least <= low and high <= most:
+        return "holds"
+    return "not decided" if low <= most and high >= least else "does not hold"
 
 
 def said(claim: tuple[str, float]) -> str:
@@ -476,7 +528,7 @@ def lenet_20(data: str) -> Callable[[], list[Rows]]:
     def parts() -> list[Rows]:
         folder = f"reproduce-{data}_lenet_20"
         peers = ends(f"{folder}/peer.csv", "row")
-        assert {line["epoch"] for lines in peers.values() for line in lines} == {"20"}, "a run is not finished"
+        assert_finished(f"{folder}/peer.csv", 20)
         errors = {
             row: [{"error": str(100 * (1 - float(line["test_accuracy"])))} for line in lines]
             for row, lines in peers.items()
@@ -519,6 +571,11 @@ def by_data_set() -> list[Rows]:
         _, low, high = behind(title, rule)
         return verdict(claims[rule], -high, -low)
 
+    def in_pytorch(title: str, rule: str) -> str:
+        scores = peers.get(title, {})
+        return f"{scores['bp'] - scores[rule]:.{digits[title]}f}" if rule in scores else ""
+
+    peers = means_in_pytorch()
     claims = {"usf": ("within", 2), "frsf": ("within", 2), "fa": ("behind", 15)}
     rules = [*found["MNIST"]]
     return [
@@ -531,7 +588,22 @@ def by_data_set() -> list[Rows]:
             ["claim", *found],
             *([f"{rule} {said(claim)}", *(judged(title, rule) for title in found)] for rule, claim in claims.items()),
         ],
+        [
+            ["PyTorch, behind bp", *found],
+            *([rule, *(in_pytorch(title, rule) for title in found)] for rule in rules if rule != "bp"),
+        ],
     ]
+
+
+def means_in_pytorch() -> dict[str, dict[str, float]]:
+    """Accuracies in % by network and rule; on CIFAR-10 there is only bp."""
+    means = {}
+    for title, name in (("digits, 8 layers", "survey-deep-mlp"), ("digits, 6 convolutions", "first-table")):
+        means[title] = {rule: 100 * float(line["mean"]) for rule, (line,) in by(f"peer/{name}.csv", "rule").items()}
+    for title, name in (("MNIST", "mnist"), ("Fashion-MNIST", "fashion")):
+        runs = ends(f"reproduce-{name}_lenet_20/peer.csv", "row")
+        means[title] = {rule: 100 * statistics.fmean(map(accuracy_of, lines)) for rule, lines in runs.items()}
+    return means
 
 
 NETWORKS = ("mlp", "deep-mlp", "cnn", "cnn-batch-norm")
@@ -790,7 +862,37 @@ def untied() -> list[Rows]:
     return [rows(grouped(lines, "engine", "layers", "rule"), *columns, *((task, accuracy(task)) for task in tasks))]
 
 
+R20 = "reproduce-cifar10_resnet20-2"
+
+
 def resnet20() -> list[Rows]:
+    """Test errors in %, one seed; differences from bp have the standard error of the test images only."""
+    table, runs = by(f"{R20}/table.csv", "row"), by(f"{R20}/runs.csv", "row")
+    last, peers = ends(f"{R20}/curves.csv", "row"), best(f"{R20}/peer.csv")
+    assert_finished(f"{R20}/peer.csv", 2)
+    correct = {row: bits(line["correct"], 10_000) for row, (line,) in runs.items()}
+    matrices = [column for column in read(f"{R20}/curves.csv")[0] if column.endswith(".weight_angle")]
+
+    def from_bp(row: str, lines: Lines) -> str:
+        if row == "bp":
+            return ""
+        errors = 100 * (statistics.fmean(correct["bp"]) - statistics.fmean(correct[row]))
+        return f"{errors:+.2f} ± {error_of_images([correct[row]], [correct['bp']]):.2f}"
+
+    def error(row: str, lines: Lines) -> str:
+        return plus_minus([1 - value for value in known(lines, "test_accuracy")], 2, 100)
+
+    columns = [
+        *(*reproduced("", True), ("PyTorch", where(peers, error)), ("from bp", from_bp)),
+        ("training loss", where(last, number("train_loss", ".3f"))),
+        ("true angle", where(last, mean("{:.1f}", "conv1.true_angle"))),
+        ("weight angle", where(last, mean("{:.1f}", *matrices))),
+        MINUTES,
+    ]
+    return [rows(table, *columns)]
+
+
+def resnet20_one_epoch() -> list[Rows]:
     columns = [
         ("rule", text("rule")),
         ("rate", number("lr")),
@@ -827,11 +929,13 @@ TABLES: dict[str, Table] = {
             "survey/survey.csv",
             "compare-digits-cnn-five-seeds/runs.csv",
             *(f"{folder}/runs.csv" for folder in ("reproduce-mnist_lenet_20", "reproduce-fashion_lenet_20", C50)),
+            *("peer/survey-deep-mlp.csv", "peer/first-table.csv"),
+            *(f"{folder}/peer.csv" for folder in ("reproduce-mnist_lenet_20", "reproduce-fashion_lenet_20")),
         ],
         by_data_set,
     ),
     "cifar-10-with-the-papers-network": of_recipe(
-        "cifar10_moskovitz-50", cifar10, f"{C50}/runs.csv", f"{C50}/curves.csv"
+        "cifar10_moskovitz-50", cifar10, *(f"{C50}/{name}.csv" for name in ("runs", "curves", "peer"))
     ),
     "more-rules-20-epochs": of_recipe("cifar10_moskovitz", cifar10_20_epochs),
     "what-the-jpeg-copy-costs": Table(["jpeg/runs.csv"], jpeg, training("jpeg/runs.csv")),
@@ -910,7 +1014,10 @@ TABLES: dict[str, Table] = {
     "adversarial-examples-on-cifar-10": attacks("attacks/attack.csv"),
     "attacks-after-50-epochs": attacks("attacks/50-epochs.csv"),
     "which-rule-was-this": Table(["which_rule/accuracy.csv", "which_rule/confusion.csv"], which_rule),
-    "resnet-20-on-cifar-10-one-epoch": Table(["resnet20/table.csv"], resnet20, training("resnet20/table.csv")),
+    "resnet-20-on-cifar-10": of_recipe(
+        "cifar10_resnet20-2", resnet20, *(f"{R20}/{name}.csv" for name in ("runs", "curves", "peer"))
+    ),
+    "one-epoch": Table(["resnet20/table.csv"], resnet20_one_epoch, training("resnet20/table.csv")),
 }
 
 
@@ -955,13 +1062,27 @@ def the_headline() -> list[str]:
         assert verdicts[data] == ["holds", "holds", "does not hold"]
     two = [points_behind(f"reproduce-{data}_lenet_20")["fa"][0] for data in ("mnist", "fashion")]
     return [
-        *(with_interval(behind[row]) for row in behind),
+        *(with_interval(behind[row]) for row in ("usf-strict", "frsf", "fa-kernel")),
         f"`usf` is {usf[0]:.1f} points behind (95 % interval {usf[1]:.1f} to {usf[2]:.1f})",
         f"`frsf` {frsf[0]:.1f} ({frsf[1]:.1f} to {frsf[2]:.1f})",
         f"feedback alignment {fa[0]:.0f} ({fa[1]:.0f} to {fa[2]:.0f})",
         f"random features is {shallow[0]:.0f} behind",
         f"feedback alignment is only {two[0]:.1f} and {two[1]:.1f} behind",
     ]
+
+
+def of_data_sets() -> list[str]:
+    """Also that `usf` and `frsf` are less than one and less than two points behind, and that in the deep networks `fa`
+    is below `shallow` under every seed."""
+    accuracies, behind, *_ = by_data_set()
+    means = {rule: [float(cell.split()[0]) for cell in cells] for rule, *cells in accuracies[1:]}
+    points = {rule: [float(cell.split()[0]) for cell in cells] for rule, *cells in behind[1:]}
+    assert max(points["usf"][2:]) < 1 and max(points["frsf"][2:]) < 2
+    for scores in (by("survey/survey.csv", "rule", network="deep-mlp"), ends("compare-digits-cnn-five-seeds/runs.csv")):
+        fa, shallow = ({line["seed"]: accuracy_of(line) for line in scores[rule]} for rule in ("fa", "shallow"))
+        assert all(fa[seed] < shallow[seed] for seed in shallow)
+    above = [fa - shallow for fa, shallow in zip(means["fa"][2:], means["shallow"][2:], strict=True)]
+    return [f"{min(above):.0f} to {max(above):.0f} points above"]
 
 
 def five_seeds_behind() -> dict[str, tuple[float, float, float]]:
@@ -977,7 +1098,8 @@ def five_seeds_behind() -> dict[str, tuple[float, float, float]]:
 
 
 def of_cifar10() -> list[str]:
-    return [with_interval(points) for points in points_behind(C50).values()]
+    behind = points_behind(C50)
+    return [with_interval(behind[row]) for row in CLAIMS]
 
 
 def of_cifar10_20_epochs() -> list[str]:
@@ -995,10 +1117,11 @@ def of_jpeg() -> list[str]:
     found = {name: cells for name, *cells in jpeg()[1][1:] if "and tested" in name}
     limits = [[float(one) for one in cells[-1].split(" to ")] for cells in found.values()]
     assert all(low < 0 < high for low, high in limits)
+    shared = math.floor(-max(low for low, _ in limits))  # the limits have one decimal
     losses = sorted(-float(cells[0]) for cells in found.values())
     return [
         f"{losses[0]:.1f} to {losses[-1]:.1f} points below that of",
-        f"each of the three intervals contains both 0 and a loss of {-max(low for low, _ in limits):.1f} points",
+        f"each of the three intervals contains both 0 and a loss of {shared} points",
     ]
 
 
@@ -1084,7 +1207,7 @@ def of_twelve() -> list[str]:
         low, high = map(float, paired(groups[rule], groups["bp"])[2].split(" to "))
         assert (low < 0 < high) == contains
     a, b, c = of_seeds("compare-deep-adam/runs.csv", "fa", 2)
-    return [f"({a}, {b} and {c} under the three seeds)"]
+    return [f"{a}, {b} and {c} under the three seeds"]
 
 
 def of_local() -> list[str]:
@@ -1132,6 +1255,7 @@ def of_search_without_decay() -> list[str]:
 
 JUDGED: dict[str, Callable[[], list[str]]] = {
     "results": the_headline,
+    "rules-by-data-set": of_data_sets,
     "cifar-10-with-the-papers-network": of_cifar10,
     "more-rules-20-epochs": of_cifar10_20_epochs,
     "what-the-jpeg-copy-costs": of_jpeg,
