@@ -232,7 +232,7 @@ def _notes(
     if shared:
         notes.append(
             f"seeds in both: {listed(map(str, shared))}. Under one seed minifa starts from the same weights, but the "
-            "interval takes all runs as independent: give your runs other seeds, such as --seed 1000"
+            "interval takes all runs as independent: give your runs other seeds"
         )
     notes += [several + note for note in mine.notes]
     notes += [f"only in the file: {_listed(only_mine)}"] if only_mine else []
