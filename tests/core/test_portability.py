@@ -170,6 +170,7 @@ def test_help_fits_forty_columns(monkeypatch, capsys):
         assert len(lines) > 5 and max(map(len, lines)) <= 40, lines
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_commands_run_in_a_terminal_of_forty_columns():
     import fcntl

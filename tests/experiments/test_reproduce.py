@@ -254,6 +254,7 @@ def test_damaged_checkpoints_give_a_message_with_a_remedy_of_the_command(table, 
     assert {**reproduce.make(task).result, "seconds": 0} == {**whole, "seconds": 0}
 
 
+@pytest.mark.long
 def test_an_empty_description_of_a_run_does_not_block_a_table(table, capsys):
     given = ["reproduce", "table.toml", "--out", "out", "--rows", "bp", "--jobs", "1", "--seeds", "2"]
     assert cli.main(given) == 0
