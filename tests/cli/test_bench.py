@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from types import ModuleType
 
 import numpy as np
@@ -30,10 +31,13 @@ def body(table):
 
 def assert_describes(facts):
     """The machine, the settings, the date, and the load where the system tells it."""
-    settings = {key: value for key, value in environment.environment().items() if key != "date"}  # a minute may pass
-    known = ", ".join(f"{key} {value}" for key, value in settings.items())
+    now = environment.environment()
+    settings = ", ".join(f"{key} {value}" for key, value in now.items() if key != "date")
     load = r", load \d+\.\d" if hasattr(os, "getloadavg") else ""
-    assert re.fullmatch(re.escape(known) + r", date [-\d]+ \d\d:\d\d UTC" + load, " ".join(facts.split()))
+    found = re.fullmatch(f"{re.escape(settings)}, date (.*? UTC){load}", " ".join(facts.split()))
+    assert found
+    then, until = (datetime.strptime(date, "%Y-%m-%d %H:%M UTC") for date in (found[1], now["date"]))
+    assert timedelta(0) <= until - then <= timedelta(minutes=10)  # a minute may pass between the two calls
 
 
 def test_ratios_pair_the_steps_of_one_round():

@@ -157,6 +157,7 @@ def test_every_table_has_the_same_facts(anchor):
     assert re.search(r"`(minifa|python) .*`", facts["command"])
     assert re.match(r"\d", facts["seeds"])
     assert re.search(r"[0-9a-f]{7}|not recorded", facts["commit"])
+    assert all(re.fullmatch("[0-9a-f]{7}", word) for word in re.findall(r"tables at (\w+)", facts["commit"]))
 
 
 @pytest.mark.parametrize("anchor", TABLES)

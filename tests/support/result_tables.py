@@ -350,10 +350,9 @@ def in_points_beside_bp(runs: Groups, claims: Mapping[str, tuple[str, float]] | 
             seeds = [seed for seed in flags[row] if seed in flags["bp"]]
             cells = in_points([flags[row][seed] for seed in seeds], [flags["bp"][seed] for seed in seeds], digits)
             found.append([row, str(len(seeds)), *cells])
-            if claims and row in claims:
-                found[-1] += [said(claims[row]), verdict(claims[row], *map(float, cells[-1].split(" to ")))]
-            elif claims:
-                found[-1] += ["", ""]
+            if claims:
+                claim, limits = claims.get(row), map(float, cells[-1].split(" to "))
+                found[-1] += [said(claim), verdict(claim, *limits)] if claim else ["", ""]
     return found
 
 
